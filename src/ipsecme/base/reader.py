@@ -12,9 +12,7 @@ __all__ = ["Reader"]
 
 
 class Reader:
-    """A cursor over `data` that hands out big-endian integers and octets and never leaves its
-    bounds.
-    """
+    """A cursor over `data`: hands out integers and octets and never leaves its bounds."""
 
     __slots__ = ("_data", "_end", "_position")
 

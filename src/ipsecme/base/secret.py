@@ -9,8 +9,7 @@ __all__ = ["Secret"]
 
 
 class Secret:
-    """Octets whose repr is blank, whose comparison takes constant time, and which refuse to be
-    pickled.
+    """Octets with a blank repr and a constant-time comparison that refuse to be pickled.
 
     `reveal` is the one way to the octets, so a search for it lists every place that uses a key.
     Python cannot promise to wipe memory; `forget` drops the reference at least.

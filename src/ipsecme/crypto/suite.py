@@ -1,0 +1,86 @@
+"""IkeSuite and EspSuite: the algorithms that were chosen, with the sizes that follow from them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ipsecme.crypto.algorithms import ENCRYPTION, INTEGRITY, PRF
+from ipsecme.wire.numbers import EncrId, IntegId, KeId, PrfId
+
+__all__ = ["EspSuite", "IkeSuite"]
+
+_KEYWORDS: dict[int, str] = {
+    EncrId.ENCR_AES_CBC: "aes{bits}cbc",
+    EncrId.ENCR_AES_GCM_16: "aes{bits}gcm16",
+}
+_INTEG_WORDS: dict[int, str] = {
+    IntegId.AUTH_HMAC_SHA2_256_128: "sha256",
+    IntegId.AUTH_HMAC_SHA2_384_192: "sha384",
+    IntegId.AUTH_HMAC_SHA2_512_256: "sha512",
+}
+_PRF_WORDS: dict[int, str] = {
+    PrfId.PRF_HMAC_SHA2_256: "prfsha256",
+    PrfId.PRF_HMAC_SHA2_384: "prfsha384",
+    PrfId.PRF_HMAC_SHA2_512: "prfsha512",
+}
+_KE_WORDS: dict[int, str] = {KeId.CURVE25519: "x25519", KeId.ECP_256: "ecp256"}
+
+
+class IkeSuite(NamedTuple):
+    """The algorithms of an IKE SA. `integ` is NONE with a combined-mode cipher."""
+
+    encr: EncrId
+    key_bits: int
+    integ: IntegId
+    prf: PrfId
+    ke: KeId
+
+    @property
+    def encryption_key_octets(self) -> int:
+        """Octets of SK_ei and SK_er, salt included."""
+        return self.key_bits // 8 + ENCRYPTION[self.encr].salt
+
+    @property
+    def integrity_key_octets(self) -> int:
+        """Octets of SK_ai and SK_ar."""
+        return INTEGRITY[self.integ].key if self.integ else 0
+
+    @property
+    def prf_key_octets(self) -> int:
+        """Octets of SK_d, SK_pi and SK_pr."""
+        return PRF[self.prf].output
+
+    def __str__(self) -> str:
+        words = [_KEYWORDS[self.encr].format(bits=self.key_bits)]
+        if self.integ:
+            words.append(_INTEG_WORDS[self.integ])
+        return "-".join([*words, _PRF_WORDS[self.prf], _KE_WORDS[self.ke]])
+
+
+class EspSuite(NamedTuple):
+    """The algorithms of a Child SA. `ke` is NONE when its keys come from SK_d alone."""
+
+    encr: EncrId
+    key_bits: int
+    integ: IntegId
+    esn: bool
+    ke: KeId = KeId.NONE
+
+    @property
+    def encryption_key_octets(self) -> int:
+        """Octets of the encryption key, salt included."""
+        return self.key_bits // 8 + ENCRYPTION[self.encr].salt
+
+    @property
+    def integrity_key_octets(self) -> int:
+        """Octets of the integrity key."""
+        return INTEGRITY[self.integ].key if self.integ else 0
+
+    def __str__(self) -> str:
+        words = [_KEYWORDS[self.encr].format(bits=self.key_bits)]
+        if self.integ:
+            words.append(_INTEG_WORDS[self.integ])
+        if self.ke:
+            words.append(_KE_WORDS[self.ke])
+        words.append("esn" if self.esn else "noesn")
+        return "-".join(words)

@@ -1,0 +1,58 @@
+"""What every payload has, and the payload that nobody knows (RFC 7296, sections 2.5 and 3.2)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ipsecme.base import Writer
+    from ipsecme.wire.numbers import PayloadType
+
+__all__ = ["Payload", "UnknownPayload"]
+
+
+class Payload(ABC):
+    """A payload without its generic header. `payload_type` is fixed by the class or the instance.
+
+    Each class has a classmethod `decode` that reads the whole body or raises `MalformedMessage`;
+    `wire.ike.registry` says which type of payload it belongs to.
+    """
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def payload_type(self) -> PayloadType:
+        """The number by which the previous payload announces this one."""
+
+    @abstractmethod
+    def encode(self, writer: Writer) -> None:
+        """Append the body."""
+
+
+@dataclass(slots=True)
+class UnknownPayload(Payload):
+    """A payload of a type that this library does not interpret; re-encodes byte for byte.
+
+    `flags` is the octet with the critical bit (0x80) as it came.
+    """
+
+    type: PayloadType
+    flags: int
+    body: bytes
+
+    @property
+    def payload_type(self) -> PayloadType:
+        """The number as it came."""
+        return self.type
+
+    @property
+    def critical(self) -> bool:
+        """True when the sender insists on being understood."""
+        return bool(self.flags & 0x80)
+
+    def encode(self, writer: Writer) -> None:
+        """Append the body as it came."""
+        writer.raw(self.body)

@@ -1,0 +1,114 @@
+"""Traffic Selector payloads TSi and TSr (RFC 7296, section 3.13)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from ipsecme.base import MalformedMessage
+from ipsecme.wire.ike.payload import Payload
+from ipsecme.wire.numbers import PayloadType, TsType
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ipsecme.base import Reader, Writer
+
+__all__ = ["OPAQUE_PORTS", "TrafficSelector", "TsPayload", "UnknownSelector"]
+
+OPAQUE_PORTS = (65535, 0)  # start and end port when the ports of the traffic cannot be seen
+
+_ADDRESS_OCTETS = {TsType.TS_IPV4_ADDR_RANGE: 4, TsType.TS_IPV6_ADDR_RANGE: 16}
+
+
+class TrafficSelector(NamedTuple):
+    """A range of addresses, a protocol (0: any) and a range of ports.
+
+    `start` and `end` are the addresses' 4 or 16 octets, both inclusive. For ICMP the ports hold
+    type and code in their high and low octets (section 3.13.1). The algebra is in
+    `policy.selector`.
+    """
+
+    protocol: int
+    start_port: int
+    end_port: int
+    start: bytes
+    end: bytes
+
+    def encode(self, writer: Writer) -> None:
+        """Append the selector."""
+        is_v4 = len(self.start) == 4
+        writer.uint8(TsType.TS_IPV4_ADDR_RANGE if is_v4 else TsType.TS_IPV6_ADDR_RANGE)
+        writer.uint8(self.protocol)
+        writer.uint16(8 + 2 * len(self.start))
+        writer.uint16(self.start_port)
+        writer.uint16(self.end_port)
+        writer.raw(self.start)
+        writer.raw(self.end)
+
+    @classmethod
+    def decode(cls, reader: Reader, protocol: int, octets: int) -> TrafficSelector:
+        """Read ports and addresses of `octets` each; ranges must not run backwards."""
+        start_port, end_port = reader.uint16(), reader.uint16()
+        start, end = reader.take(octets), reader.take(octets)
+        reader.finish()
+        if start > end:
+            raise MalformedMessage("traffic selector whose addresses run backwards")
+        if start_port > end_port and (start_port, end_port) != OPAQUE_PORTS:
+            raise MalformedMessage("traffic selector whose ports run backwards")
+        return cls(protocol, start_port, end_port, start, end)
+
+
+class UnknownSelector(NamedTuple):
+    """A selector of a type that this library does not know; re-encodes byte for byte."""
+
+    type: TsType
+    protocol: int
+    body: bytes
+
+    def encode(self, writer: Writer) -> None:
+        """Append the selector as it came."""
+        writer.uint8(self.type)
+        writer.uint8(self.protocol)
+        writer.uint16(4 + len(self.body))
+        writer.raw(self.body)
+
+
+@dataclass(slots=True)
+class TsPayload(Payload):
+    """One or more selectors of the exchange initiator's (TSi) or responder's (TSr) side."""
+
+    payload_type: PayloadType
+    selectors: Sequence[TrafficSelector | UnknownSelector]
+
+    @classmethod
+    def decode(cls, reader: Reader, payload_type: PayloadType) -> TsPayload:
+        """Read as many selectors as the payload announces, at least one."""
+        count = reader.uint8()
+        reader.take(3)
+        if not count:
+            raise MalformedMessage(f"{payload_type.name} without a selector")
+        selectors = tuple(_decode_selector(reader) for _ in range(count))
+        reader.finish()
+        return cls(payload_type, selectors)
+
+    def encode(self, writer: Writer) -> None:
+        """Append count and selectors."""
+        writer.uint8(len(self.selectors))
+        writer.raw(bytes(3))
+        for selector in self.selectors:
+            selector.encode(writer)
+
+    def ranges(self) -> list[TrafficSelector]:
+        """Return the selectors that are address ranges; the others cannot be matched."""
+        return [s for s in self.selectors if isinstance(s, TrafficSelector)]
+
+
+def _decode_selector(reader: Reader) -> TrafficSelector | UnknownSelector:
+    kind = TsType.of(reader.uint8())
+    protocol = reader.uint8()
+    body = reader.fence(reader.uint16() - 4)
+    octets = _ADDRESS_OCTETS.get(kind)
+    if octets is None:
+        return UnknownSelector(kind, protocol, body.rest())
+    return TrafficSelector.decode(body, protocol, octets)
