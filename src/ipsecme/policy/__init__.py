@@ -1,5 +1,3 @@
-"""The databases and decisions of RFC 4301: selectors, proposals, and the values data planes
-take.
-"""
+"""RFC 4301's decisions: selectors, proposals, and the values that data planes take."""
 
 from __future__ import annotations
