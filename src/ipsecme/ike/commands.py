@@ -1,0 +1,49 @@
+"""What the engine wants done by others, as values. The driver carries them out in order.
+
+A driver must have carried out every command that `next_command` gave before it sends the datagrams
+that `datagrams_to_send` returns afterwards: a responder must be able to receive on a Child SA
+before its answer leaves (RFC 7296, section 2.8).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ipsecme.base import Path
+    from ipsecme.policy.parameters import SaPair
+
+__all__ = ["Command", "InstallSa", "RemoveSa", "RetireSa", "UpdatePath"]
+
+
+@dataclass(slots=True, frozen=True)
+class InstallSa:
+    """Install both halves. If that fails, call `Endpoint.handle_install_failed`."""
+
+    pair: SaPair
+
+
+@dataclass(slots=True, frozen=True)
+class RetireSa:
+    """Send no more on the outbound half; a successor takes over. Inbound packets stay welcome."""
+
+    spi: int
+
+
+@dataclass(slots=True, frozen=True)
+class RemoveSa:
+    """Forget both halves of the pair with this inbound SPI."""
+
+    spi: int
+
+
+@dataclass(slots=True, frozen=True)
+class UpdatePath:
+    """Send the outbound packets of the pair with this inbound SPI along another path."""
+
+    spi: int
+    path: Path
+
+
+Command = InstallSa | RetireSa | RemoveSa | UpdatePath

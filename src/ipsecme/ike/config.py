@@ -1,0 +1,188 @@
+"""What an endpoint is told to do: who its peers are and what they may (RFC 4301, section 4.4.3).
+
+A `PeerConfig` is a PAD entry with the policy that goes with it: how both ends prove themselves,
+which algorithms serve, and the Child SAs that may exist. All times are seconds.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ipsecme.base import ConfigError
+from ipsecme.policy.keywords import (
+    DEFAULT_ESP_PROPOSALS,
+    DEFAULT_IKE_PROPOSALS,
+    parse_proposals,
+)
+from ipsecme.policy.parameters import Mode
+from ipsecme.wire.numbers import IdType, ProtocolId
+
+if TYPE_CHECKING:
+    from ipsecme.base import Secret
+    from ipsecme.policy.proposal import Proposal
+    from ipsecme.wire.ike import IdentityPayload, TrafficSelector
+
+__all__ = [
+    "AdmissionConfig",
+    "ChildConfig",
+    "EndpointConfig",
+    "Identity",
+    "Lifetimes",
+    "PeerConfig",
+    "Retransmission",
+]
+
+
+@dataclass(slots=True, frozen=True)
+class Identity:
+    """An identity as RFC 7296 section 3.5 carries it; names compare without regard to case."""
+
+    type: IdType
+    data: bytes
+
+    @classmethod
+    def parse(cls, text: str) -> Identity:
+        """Read an IP address, ``user@host``, ``@#hex`` for a KEY_ID, or else a domain name."""
+        if text.startswith("@#"):
+            try:
+                return cls(IdType.ID_KEY_ID, bytes.fromhex(text[2:]))
+            except ValueError:
+                raise ConfigError(f"identity {text!r}: after @# come hexadecimal digits") from None
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            pass
+        else:
+            kind = IdType.ID_IPV4_ADDR if address.version == 4 else IdType.ID_IPV6_ADDR
+            return cls(kind, address.packed)
+        name = text.removeprefix("@")
+        if not name or not name.isascii() or not name.isprintable() or " " in name:
+            raise ConfigError(f"identity {text!r} is no address, domain name or mail address")
+        kind = IdType.ID_RFC822_ADDR if "@" in name else IdType.ID_FQDN
+        return cls(kind, name.encode())
+
+    @classmethod
+    def of(cls, payload: IdentityPayload) -> Identity:
+        """Return the identity that a payload carries."""
+        return cls(payload.id_type, payload.data)
+
+    def matches(self, other: Identity) -> bool:
+        """Compare type and data; domain names without case (section 3.5, RFC 4343)."""
+        if self.type != other.type:
+            return False
+        if self.type in (IdType.ID_FQDN, IdType.ID_RFC822_ADDR):
+            return self.data.lower() == other.data.lower()
+        return self.data == other.data
+
+    def __str__(self) -> str:
+        if self.type in (IdType.ID_IPV4_ADDR, IdType.ID_IPV6_ADDR):
+            return str(ipaddress.ip_address(self.data))
+        if self.type in (IdType.ID_FQDN, IdType.ID_RFC822_ADDR):
+            text = self.data.decode("ascii", "backslashreplace")
+            return text if text.isprintable() else repr(text)
+        if self.type == IdType.ID_KEY_ID:
+            return f"@#{self.data.hex()}"
+        return f"{self.type.name}:{self.data.hex()}"
+
+
+@dataclass(slots=True, frozen=True)
+class Retransmission:
+    """When an unanswered request is sent again (RFC 7296, section 2.4).
+
+    The waits grow from `first_wait` by `factor` up to `longest_wait`; after `tries` sendings in all
+    and a last wait the peer counts as gone. The defaults give up after about two minutes and a
+    half.
+    """
+
+    first_wait: float = 0.5
+    factor: float = 1.8
+    longest_wait: float = 30.0
+    tries: int = 10
+
+    def wait(self, sendings: int) -> float:
+        """Return the seconds to wait after that many sendings."""
+        return min(self.first_wait * self.factor ** (sendings - 1), self.longest_wait)
+
+
+@dataclass(slots=True, frozen=True)
+class Lifetimes:
+    """Rekeying starts at `rekey`, less up to `jitter` as a fraction of it; `hard` ends the SA."""
+
+    rekey: float
+    hard: float
+    jitter: float = 0.1
+
+
+@dataclass(slots=True, frozen=True)
+class ChildConfig:
+    """A Child SA that may exist: what it protects and with what."""
+
+    name: str
+    local_ts: tuple[TrafficSelector, ...]
+    remote_ts: tuple[TrafficSelector, ...]
+    proposals: tuple[Proposal, ...] = field(
+        default_factory=lambda: parse_proposals(DEFAULT_ESP_PROPOSALS, ProtocolId.ESP)
+    )
+    mode: Mode = Mode.TUNNEL
+    lifetimes: Lifetimes = Lifetimes(rekey=3600, hard=3960)
+    replay_window: int = 1024
+
+
+@dataclass(slots=True, frozen=True)
+class PeerConfig:
+    """A connection: the peer, how each end proves itself, and the Child SAs.
+
+    `remote_address` is None when the peer may come from anywhere and is never called. `remote_id`
+    is None when any identity will do that the secret proves. `encapsulate` makes both ends use UDP
+    for ESP even where no NAT is found.
+    """
+
+    name: str
+    local_id: Identity
+    remote_id: Identity | None
+    psk: Secret
+    children: tuple[ChildConfig, ...]
+    local_address: str | None = None
+    remote_address: str | None = None
+    remote_port: int = 500
+    proposals: tuple[Proposal, ...] = field(
+        default_factory=lambda: parse_proposals(DEFAULT_IKE_PROPOSALS, ProtocolId.IKE)
+    )
+    lifetimes: Lifetimes = Lifetimes(rekey=14400, hard=15840)
+    retransmission: Retransmission = Retransmission()
+    liveness: float = 30.0
+    encapsulate: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class AdmissionConfig:
+    """How strangers are kept from using up the responder (RFC 7296, section 2.6).
+
+    Above `cookie_threshold` half-open IKE SAs a COOKIE is asked for, above `half_open_limit` nobody
+    new is let in. A half-open IKE SA lives `half_open_seconds` at most.
+    """
+
+    cookie_threshold: int = 100
+    half_open_limit: int = 5000
+    half_open_seconds: float = 30.0
+    cookie_seconds: float = 60.0
+
+
+@dataclass(slots=True, frozen=True)
+class EndpointConfig:
+    """Everything an `Endpoint` needs to know.
+
+    `worker` is the last octet of every SPI that this endpoint makes, so that several can share one
+    address. `export_keys` makes IKE keys appear as events, for decoding captures; never on by
+    default.
+    """
+
+    peers: tuple[PeerConfig, ...] = ()
+    admission: AdmissionConfig = AdmissionConfig()
+    ike_port: int = 500
+    nat_port: int = 4500
+    keepalive: float = 20.0
+    worker: int = 0
+    export_keys: bool = False

@@ -1,0 +1,163 @@
+"""What happened, as values. Log, control socket, metrics and key export are readers of this stream.
+
+Each event names the connection (`PeerConfig.name`, empty while unknown). `ike_spi` is the local SPI
+of the IKE SA in hexadecimal and stays the handle of that IKE SA until it is rekeyed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ipsecme.base import Path, Secret
+    from ipsecme.crypto.suite import EspSuite, IkeSuite
+
+__all__ = [
+    "ChildSaClosed",
+    "ChildSaCreated",
+    "ChildSaFailed",
+    "Event",
+    "IkeKeysDerived",
+    "IkeSaClosed",
+    "IkeSaEstablished",
+    "IkeSaFailed",
+    "IkeSaRekeyed",
+    "PathChanged",
+]
+
+
+@dataclass(slots=True, frozen=True)
+class IkeSaEstablished:
+    """Both ends are authenticated."""
+
+    connection: str
+    ike_spi: str
+    initiator: bool
+    peer_identity: str
+    path: Path
+    suite: IkeSuite
+    nat: str
+
+
+@dataclass(slots=True, frozen=True)
+class IkeSaFailed:
+    """An IKE SA did not come up. `reason` is a stable word, `detail` says it to people.
+
+    Reasons: ``unreachable``, ``no_proposal_chosen``, ``authentication_failed``, ``invalid_syntax``,
+    ``timeout``, ``refused``, ``internal``.
+    """
+
+    connection: str
+    ike_spi: str
+    initiator: bool
+    reason: str
+    detail: str
+    path: Path
+
+
+@dataclass(slots=True, frozen=True)
+class IkeSaRekeyed:
+    """A new IKE SA took the place of an old one."""
+
+    connection: str
+    old_ike_spi: str
+    ike_spi: str
+    initiator: bool
+    suite: IkeSuite
+
+
+@dataclass(slots=True, frozen=True)
+class IkeSaClosed:
+    """An established IKE SA ended with all its Child SAs.
+
+    Reasons: ``deleted`` (here), ``deleted_by_peer``, ``unreachable``, ``expired``, ``replaced``,
+    ``invalid_syntax``, ``authentication_failed``.
+    """
+
+    connection: str
+    ike_spi: str
+    reason: str
+    detail: str
+
+
+@dataclass(slots=True, frozen=True)
+class ChildSaCreated:
+    """A Child SA is up; `replaces` is the inbound SPI of the one that it rekeys."""
+
+    connection: str
+    child: str
+    ike_spi: str
+    inbound_spi: int
+    outbound_spi: int
+    suite: EspSuite
+    initiator: bool
+    local_ts: tuple[str, ...]
+    remote_ts: tuple[str, ...]
+    replaces: int | None
+
+
+@dataclass(slots=True, frozen=True)
+class ChildSaFailed:
+    """A Child SA did not come up; the IKE SA lives on.
+
+    Reasons: ``no_proposal_chosen``, ``ts_unacceptable``, ``refused``, ``install_failed``.
+    """
+
+    connection: str
+    child: str
+    ike_spi: str
+    reason: str
+    detail: str
+
+
+@dataclass(slots=True, frozen=True)
+class ChildSaClosed:
+    """A Child SA is gone.
+
+    Reasons: ``rekeyed``, ``deleted``, ``deleted_by_peer``, ``expired``, ``install_failed``,
+    ``ike_sa_closed``.
+    """
+
+    connection: str
+    child: str
+    ike_spi: str
+    inbound_spi: int
+    reason: str
+
+
+@dataclass(slots=True, frozen=True)
+class PathChanged:
+    """The peer's authenticated messages come by another way now (RFC 7296, section 2.23)."""
+
+    connection: str
+    ike_spi: str
+    old: Path
+    new: Path
+
+
+@dataclass(slots=True, frozen=True)
+class IkeKeysDerived:
+    """The keys of an IKE SA, given out only when `EndpointConfig.export_keys` says so."""
+
+    connection: str
+    spi_i: bytes
+    spi_r: bytes
+    suite: IkeSuite
+    sk_ei: Secret
+    sk_er: Secret
+    sk_ai: Secret
+    sk_ar: Secret
+
+
+Event = (
+    IkeSaEstablished
+    | IkeSaFailed
+    | IkeSaRekeyed
+    | IkeSaClosed
+    | ChildSaCreated
+    | ChildSaFailed
+    | ChildSaClosed
+    | PathChanged
+    | IkeKeysDerived
+)

@@ -1,0 +1,3 @@
+"""Parts of exchanges: each task owns the payloads it writes and reads."""
+
+from __future__ import annotations
