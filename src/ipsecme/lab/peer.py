@@ -1,0 +1,90 @@
+"""What the lab can ask of any IKE daemon, and how a tunnel between two of them is described.
+
+Owns the description and the verbs; `strongswan` and `gateway` carry them out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from ipsecme.lab.host import Host
+
+__all__ = ["ChildSaView", "End", "IkeSaView", "Peer", "Tunnel"]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of a tunnel: its outer address (None: any), identity and protected networks."""
+
+    address: str | None
+    identity: str
+    networks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """What both ends must agree on, with the proposal keywords that both daemons read.
+
+    Lifetimes are in seconds; None leaves the daemon's own, which is longer than any scenario.
+    """
+
+    psk: str
+    ike: str = "aes256gcm16-prfsha256-x25519"
+    esp: str = "aes256gcm16"
+    ike_rekey_seconds: int | None = None
+    child_rekey_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSaView:
+    """A Child SA as its daemon reports it; SPIs are those of ESP, inbound and outbound."""
+
+    installed: bool
+    spi_in: int
+    spi_out: int
+    octets_in: int
+    octets_out: int
+    packets_in: int
+    packets_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class IkeSaView:
+    """An IKE SA as its daemon reports it."""
+
+    established: bool
+    spi_initiator: int
+    spi_responder: int
+    children: tuple[ChildSaView, ...]
+
+
+class Peer(Protocol):
+    """A running daemon with one configured tunnel."""
+
+    host: Host
+
+    def start(self) -> None:
+        """Start the daemon, wait until it listens, and have it know the tunnel."""
+
+    def stop(self) -> None:
+        """Stop the daemon."""
+
+    def initiate(self) -> None:
+        """Bring the tunnel up, or its Child SA alone when the IKE SA is there."""
+
+    def rekey_child(self) -> None:
+        """Rekey the Child SA."""
+
+    def rekey_ike(self) -> None:
+        """Rekey the IKE SA."""
+
+    def delete_child(self) -> None:
+        """Delete the Child SA and keep the IKE SA."""
+
+    def delete_ike(self) -> None:
+        """Delete the IKE SA with all that it carries."""
+
+    def sas(self) -> list[IkeSaView]:
+        """Return the IKE SAs that the daemon has at this moment."""

@@ -1,0 +1,244 @@
+"""strongSwan as a peer, with ESP in userspace, so that no kernel ESP is needed.
+
+Owns its configuration files and the verbs, given through `swanctl`. Several run at once: each has
+its own folder, control socket and private /run. Its plugin kernel-libipsec always encapsulates
+ESP in UDP, has no Extended Sequence Numbers and no transport mode.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Final
+
+from ipsecme.lab.errors import LabUnavailable
+from ipsecme.lab.peer import ChildSaView, End, IkeSaView, Tunnel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ipsecme.lab.host import Host
+    from ipsecme.lab.process import Process
+
+__all__ = ["StrongSwan", "render_tunnel"]
+
+_CONNECTION: Final = "tunnel"
+_SEARCH_PATH: Final = "/usr/sbin:/usr/local/sbin:/sbin:/usr/bin:/usr/local/bin:/bin"
+
+# kernel-libipsec stands before kernel-netlink, or ESP would be left to the kernel.
+_PLUGINS: Final = (
+    "random nonce openssl pem x509 pubkey revocation constraints pkcs1 pkcs8 curve25519 hmac kdf "
+    "drbg sha1 sha2 aes gcm kernel-libipsec kernel-netlink socket-default vici updown"
+)
+
+
+class StrongSwan:
+    """A charon daemon on `host` with one tunnel from `local` to `remote`."""
+
+    def __init__(self, host: Host, tunnel: Tunnel, *, local: End, remote: End) -> None:
+        self.host = host
+        self.folder = host.folder / "strongswan"
+        self._configuration = render_tunnel(tunnel, local=local, remote=remote)
+        self._control = self.folder / "vici.sock"
+        self._settings = self.folder / "strongswan.conf"
+        self._process: Process | None = None
+
+    def start(self) -> None:
+        """Start charon, wait until it answers, and load the tunnel."""
+        self.folder.mkdir()
+        log = self.folder / "charon.log"
+        self._settings.write_text(_render_settings(self._control, log))
+        (self.folder / "swanctl.conf").write_text(self._configuration)
+        self._process = self.host.start(
+            "charon",
+            [program("charon-systemd")],
+            environment={"STRONGSWAN_CONF": str(self._settings)},
+            private_run=True,
+        )
+        self._process.wait_ready(self._control.exists, "it listens for commands")
+        self._swanctl("--load-all", "--file", str(self.folder / "swanctl.conf"))
+
+    def stop(self) -> None:
+        """Stop charon; it deletes its IKE SAs first."""
+        if self._process:
+            self._process.stop()
+            self._process = None
+
+    def kill(self) -> None:
+        """End charon without a word to its peers."""
+        if self._process:
+            self._process.kill()
+            self._process = None
+
+    def initiate(self) -> None:
+        """Initiate the Child SA, and the IKE SA if there is none."""
+        self._swanctl("--initiate", "--child", _CONNECTION, "--timeout", "30")
+
+    def rekey_child(self) -> None:
+        """Have the Child SA rekeyed; returns before it is done."""
+        self._swanctl("--rekey", "--child", _CONNECTION)
+
+    def rekey_ike(self) -> None:
+        """Have the IKE SA rekeyed; returns before it is done."""
+        self._swanctl("--rekey", "--ike", _CONNECTION)
+
+    def delete_child(self) -> None:
+        """Delete the Child SA."""
+        self._swanctl("--terminate", "--child", _CONNECTION, "--timeout", "20")
+
+    def delete_ike(self) -> None:
+        """Delete the IKE SA."""
+        self._swanctl("--terminate", "--ike", _CONNECTION, "--timeout", "20")
+
+    def sas(self) -> list[IkeSaView]:
+        """Return what `swanctl --list-sas` reports."""
+        return [_ike_sa(section) for section in _sections(self._swanctl("--list-sas", "--pretty"))]
+
+    def log_text(self) -> str:
+        """Return the log of the daemon."""
+        return (self.folder / "charon.log").read_text(errors="replace")
+
+    def _swanctl(self, *arguments: str) -> str:
+        return self.host.run(
+            [program("swanctl"), *arguments, "--uri", f"unix://{self._control}"],
+            seconds=40.0,
+            environment={
+                "STRONGSWAN_CONF": str(self._settings),
+                "SWANCTL_DIR": str(self.folder),
+            },
+        )
+
+
+def program(name: str) -> str:
+    """Return the path of a program of strongSwan; raises `LabUnavailable` when it is missing."""
+    found = shutil.which(name, path=_SEARCH_PATH)
+    if not found:
+        raise LabUnavailable(f"{name} is not installed: run tools/install_peers as root")
+    return found
+
+
+def render_tunnel(tunnel: Tunnel, *, local: End, remote: End) -> str:
+    """Return the tunnel as the text of a swanctl.conf."""
+    rekey_ike = _setting("rekey_time", tunnel.ike_rekey_seconds)
+    rekey_child = _setting("rekey_time", tunnel.child_rekey_seconds)
+    return f"""\
+connections {{
+  {_CONNECTION} {{
+    version = 2
+    local_addrs = {local.address or "%any"}
+    remote_addrs = {remote.address or "%any"}
+    proposals = {tunnel.ike}
+    {rekey_ike}
+    local {{
+      auth = psk
+      id = {local.identity}
+    }}
+    remote {{
+      auth = psk
+      id = {remote.identity}
+    }}
+    children {{
+      {_CONNECTION} {{
+        local_ts = {",".join(local.networks)}
+        remote_ts = {",".join(remote.networks)}
+        esp_proposals = {tunnel.esp}
+        {rekey_child}
+      }}
+    }}
+  }}
+}}
+secrets {{
+  ike-{_CONNECTION} {{
+    id-1 = {local.identity}
+    id-2 = {remote.identity}
+    secret = "{tunnel.psk}"
+  }}
+}}
+"""
+
+
+def _setting(name: str, seconds: int | None) -> str:
+    return "" if seconds is None else f"{name} = {seconds}s"
+
+
+def _render_settings(control: Path, log: Path) -> str:
+    return f"""\
+charon-systemd {{
+  load = {_PLUGINS}
+  plugins {{
+    vici {{
+      socket = unix://{control}
+    }}
+  }}
+  filelog {{
+    file {{
+      path = {log}
+      time_format = %T
+      flush_line = yes
+      default = 1
+      ike = 2
+      enc = 1
+      knl = 2
+      esp = 1
+    }}
+  }}
+}}
+swanctl {{
+  load = random openssl pem pkcs1 pkcs8 x509 pubkey
+}}
+"""
+
+
+_Section = dict[str, "str | _Section"]
+
+
+def _sections(pretty: str) -> Iterator[_Section]:
+    """Yield the IKE SAs in what `swanctl --list-sas --pretty` prints.
+
+    It prints `key = value`, `key {` ... `}` for sections and `key = [` ... `]` for lists, one a
+    line.
+    """
+    stack: list[_Section] = [{}]
+    for line in map(str.strip, pretty.splitlines()):
+        key, equals, value = line.partition(" = ")
+        if line.endswith("{"):
+            inner: _Section = {}
+            stack[-1][line.removesuffix("{").strip()] = inner
+            stack.append(inner)
+        elif line == "}":
+            stack.pop()
+            if len(stack) == 1:  # the end of one list-sa event
+                yield from _inner(stack[0].popitem()[1])
+        elif equals and value != "[":
+            stack[-1][key] = value
+
+
+def _inner(section: str | _Section) -> Iterator[_Section]:
+    if isinstance(section, dict):
+        yield from (value for value in section.values() if isinstance(value, dict))
+
+
+def _ike_sa(section: _Section) -> IkeSaView:
+    return IkeSaView(
+        established=section.get("state") == "ESTABLISHED",
+        spi_initiator=_number(section, "initiator-spi", 16),
+        spi_responder=_number(section, "responder-spi", 16),
+        children=tuple(map(_child_sa, _inner(section.get("child-sas", {})))),
+    )
+
+
+def _child_sa(section: _Section) -> ChildSaView:
+    return ChildSaView(
+        installed=section.get("state") == "INSTALLED",
+        spi_in=_number(section, "spi-in", 16),
+        spi_out=_number(section, "spi-out", 16),
+        octets_in=_number(section, "bytes-in"),
+        octets_out=_number(section, "bytes-out"),
+        packets_in=_number(section, "packets-in"),
+        packets_out=_number(section, "packets-out"),
+    )
+
+
+def _number(section: _Section, key: str, base: int = 10) -> int:
+    value = section.get(key, "0")
+    return int(value, base) if isinstance(value, str) and value else 0
