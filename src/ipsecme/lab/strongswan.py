@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from ipsecme.lab.host import Host
     from ipsecme.lab.process import Process
 
-__all__ = ["StrongSwan", "render_tunnel"]
+__all__ = ["SEARCH_PATH", "StrongSwan", "program", "render_tunnel"]
 
 _CONNECTION: Final = "tunnel"
-_SEARCH_PATH: Final = "/usr/sbin:/usr/local/sbin:/sbin:/usr/bin:/usr/local/bin:/bin"
+SEARCH_PATH: Final = "/usr/sbin:/usr/local/sbin:/sbin:/usr/bin:/usr/local/bin:/bin"
 
 # kernel-libipsec stands before kernel-netlink, or ESP would be left to the kernel.
 _PLUGINS: Final = (
@@ -111,7 +111,7 @@ class StrongSwan:
 
 def program(name: str) -> str:
     """Return the path of a program of strongSwan; raises `LabUnavailable` when it is missing."""
-    found = shutil.which(name, path=_SEARCH_PATH)
+    found = shutil.which(name, path=SEARCH_PATH)
     if not found:
         raise LabUnavailable(f"{name} is not installed: run tools/install_peers as root")
     return found
