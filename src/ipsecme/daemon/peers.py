@@ -1,0 +1,168 @@
+"""From a connection's table to its `PeerConfig`: addresses, identities, secret, Child SAs."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, NamedTuple
+
+from ipsecme.base import ConfigError
+from ipsecme.daemon.psk import load_psk, weakness
+from ipsecme.ike.config import ChildConfig, Identity, Lifetimes, PeerConfig, Retransmission
+from ipsecme.policy.keywords import (
+    DEFAULT_ESP_PROPOSALS,
+    DEFAULT_IKE_PROPOSALS,
+    parse_proposals,
+)
+from ipsecme.policy.selector import parse_selector
+from ipsecme.wire.numbers import ProtocolId
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from ipsecme.daemon.resolve import Resolver
+    from ipsecme.daemon.schema import ConnectionTable
+    from ipsecme.policy.proposal import Proposal
+
+__all__ = ["KeyRejected", "PeerMaker"]
+
+# An SA outlives the moment of its rekeying by a tenth, and never by less than this.
+_SHORTEST_GRACE = 30.0
+
+
+class KeyRejected(ConfigError):
+    """The value of one `key` of a connection cannot be used."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class _Addresses(NamedTuple):
+    local: str | None
+    remote: str | None
+
+
+class PeerMaker:
+    """Makes the peers of one file. `folder` is where it lies; `warnings` grow on the way."""
+
+    def __init__(
+        self,
+        folder: Path,
+        resolver: Resolver,
+        environment: Mapping[str, str],
+        warnings: list[str],
+    ) -> None:
+        self._folder = folder
+        self._resolver = resolver
+        self._environment = environment
+        self._warnings = warnings
+
+    def peer(self, name: str, table: ConnectionTable) -> PeerConfig:
+        """Return what the engine is told of a connection, or raise `KeyRejected`."""
+        addresses = self._addresses(name, table)
+        local_id, remote_id = self._identities(name, table, addresses)
+        source = next(k for k in ("psk", "psk_file", "psk_env") if getattr(table, k) is not None)
+        try:
+            psk = load_psk(table, self._folder, self._environment)
+        except ConfigError as error:
+            raise KeyRejected(source, str(error)) from None
+        if warning := weakness(psk):
+            self._warnings.append(f"connection {name}: {warning}")
+        return PeerConfig(
+            name=name,
+            local_id=local_id,
+            remote_id=remote_id,
+            psk=psk,
+            children=_children(name, table),
+            local_address=addresses.local,
+            remote_address=addresses.remote,
+            remote_port=table.remote_port,
+            proposals=_proposals(table.ike_proposals, DEFAULT_IKE_PROPOSALS, ProtocolId.IKE),
+            lifetimes=_lifetimes(table.ike_rekey),
+            retransmission=Retransmission(**table.retransmission.model_dump()),
+            liveness=table.liveness,
+            encapsulate=table.encapsulation == "always",
+        )
+
+    def _addresses(self, name: str, table: ConnectionTable) -> _Addresses:
+        local = None if table.local is None else _address(table.local)
+        if table.local is not None and local is None:
+            raise KeyRejected("local", f"{table.local!r} is not an IP address")
+        if local and not self._resolver.is_local(local):
+            self._warnings.append(f"connection {name}: this host does not have {local} (local) now")
+        if table.is_remote_any:
+            return _Addresses(local, None)
+        version = ipaddress.ip_address(local).version if local else None
+        try:
+            remote = _address(table.remote) or self._resolver.address(table.remote, version)
+            local = local or self._resolver.source(remote, table.remote_port)
+        except ConfigError as error:
+            raise KeyRejected("remote", str(error)) from None
+        if ipaddress.ip_address(remote).version != ipaddress.ip_address(local).version:
+            raise KeyRejected(
+                "remote", f"remote is {remote} and local is {local}; both must be IPv4 or IPv6"
+            )
+        return _Addresses(local, remote)
+
+    def _identities(
+        self, name: str, table: ConnectionTable, addresses: _Addresses
+    ) -> tuple[Identity, Identity | None]:
+        local, remote = table.local_id or addresses.local, table.remote_id or addresses.remote
+        if local is None:
+            raise KeyRejected(
+                "local_id",
+                "the peer may come from anywhere, so the address that it will call is not known; "
+                "add local_id or local",
+            )
+        if remote is None:
+            self._warnings.append(
+                f"connection {name}: without remote_id everyone who has its secret is accepted"
+            )
+        return Identity.parse(local), None if remote is None else Identity.parse(remote)
+
+
+def _address(text: str) -> str | None:
+    try:
+        return str(ipaddress.ip_address(text.strip()))
+    except ValueError:
+        return None
+
+
+def _children(name: str, table: ConnectionTable) -> tuple[ChildConfig, ...]:
+    made = []
+    if table.local_ts is not None and table.remote_ts is not None:
+        made.append(_child(name, table.local_ts, table.remote_ts, table))
+    for child_name, child in table.children.items():
+        if child_name == name and made:
+            raise KeyRejected(
+                "children",
+                f"{child_name} is also the name of the Child SA that local_ts and remote_ts of "
+                "the connection make; choose another",
+            )
+        merged = table.model_copy(update={key: value for key, value in child if value is not None})
+        made.append(_child(child_name, child.local_ts, child.remote_ts, merged))
+    return tuple(made)
+
+
+def _child(
+    name: str, local: Sequence[str], remote: Sequence[str], table: ConnectionTable
+) -> ChildConfig:
+    return ChildConfig(
+        name=name,
+        local_ts=tuple(map(parse_selector, local)),
+        remote_ts=tuple(map(parse_selector, remote)),
+        proposals=_proposals(table.esp_proposals, DEFAULT_ESP_PROPOSALS, ProtocolId.ESP),
+        lifetimes=_lifetimes(table.child_rekey),
+        replay_window=table.replay_window,
+    )
+
+
+def _proposals(
+    texts: Sequence[str] | None, default: Sequence[str], protocol: ProtocolId
+) -> tuple[Proposal, ...]:
+    return parse_proposals(texts or default, protocol)
+
+
+def _lifetimes(rekey: float) -> Lifetimes:
+    return Lifetimes(rekey=rekey, hard=rekey + max(rekey / 10, _SHORTEST_GRACE))

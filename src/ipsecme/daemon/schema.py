@@ -1,0 +1,200 @@
+"""The shape of the configuration file: its tables, their keys, and what each value may be.
+
+Owns names, types, defaults and the checks that look at one value or one table. Reading the file,
+resolving names and making `EndpointConfig` belongs to `configuration`; the words of complaints that
+span the file belong to `complaints`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
+
+from ipsecme.base import ConfigError
+from ipsecme.ike.config import Identity
+from ipsecme.policy.keywords import parse_proposal
+from ipsecme.policy.selector import parse_selector
+from ipsecme.wire.numbers import ProtocolId
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["ChildTable", "ConnectionTable", "DaemonTable", "File", "RetransmissionTable"]
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+def _checked(parse: Callable[[str], object]) -> AfterValidator:
+    """Make a validator of a parser that raises `ConfigError`; the text itself is kept."""
+
+    def check(text: str) -> str:
+        try:
+            parse(text)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return text
+
+    return AfterValidator(check)
+
+
+def _seconds(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError('write a number of seconds or a text such as "90s", "15m" or "4h"')  # noqa: TRY004 - pydantic collects ValueError
+    if not isinstance(value, str):
+        return float(value)
+    match = _DURATION.fullmatch(value.strip().lower())
+    if match is None:
+        raise ValueError(f'{value!r} is no duration; write "90s", "15m", "4h", "1d" or seconds')
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError(
+            f"{text!r} cannot be a name; use up to 63 letters, digits, '-', '_' and '.', "
+            "and begin with a letter or digit"
+        )
+    return text
+
+
+def _path(value: object) -> object:
+    return Path(value) if isinstance(value, str) and value else value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=366 * 86400)]
+Selector = Annotated[str, _checked(parse_selector)]
+IdentityText = Annotated[str, _checked(Identity.parse)]
+IkeProposal = Annotated[str, _checked(lambda text: parse_proposal(text, ProtocolId.IKE))]
+EspProposal = Annotated[str, _checked(lambda text: parse_proposal(text, ProtocolId.ESP))]
+FilePath = Annotated[Path, BeforeValidator(_path)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Window = Annotated[int, Field(ge=32, le=65536)]
+Selectors = Annotated[list[Selector], Field(min_length=1, max_length=64)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class ChildTable(_Table):
+    """``[connections.NAME.children.CHILD]``: one Child SA. What is absent the connection says."""
+
+    local_ts: Selectors
+    remote_ts: Selectors
+    esp_proposals: Annotated[list[EspProposal], Field(min_length=1)] | None = None
+    child_rekey: Seconds | None = None
+    replay_window: Window | None = None
+
+    @model_validator(mode="after")
+    def _one_family_at_least(self) -> ChildTable:
+        _check_families(self.local_ts, self.remote_ts)
+        return self
+
+
+class RetransmissionTable(_Table):
+    """``[connections.NAME.retransmission]``: when unanswered requests are sent again."""
+
+    first_wait: Seconds = 0.5
+    factor: Annotated[float, Field(ge=1, le=10, strict=False)] = 1.8
+    longest_wait: Seconds = 30.0
+    tries: Annotated[int, Field(ge=1, le=50)] = 10
+
+
+class ConnectionTable(_Table):
+    """``[connections.NAME]``: a peer, how both ends prove themselves, and the Child SAs."""
+
+    remote: str = "any"
+    remote_port: Port = 500
+    local: str | None = None
+    local_id: IdentityText | None = None
+    remote_id: IdentityText | None = None
+    psk: SecretStr | None = None
+    psk_file: FilePath | None = None
+    psk_env: str | None = None
+    local_ts: Selectors | None = None
+    remote_ts: Selectors | None = None
+    start: Literal["none", "start"] = "none"
+    ike_proposals: Annotated[list[IkeProposal], Field(min_length=1)] | None = None
+    esp_proposals: Annotated[list[EspProposal], Field(min_length=1)] | None = None
+    encapsulation: Literal["auto", "always"] = "auto"
+    liveness: Seconds = 30.0
+    ike_rekey: Seconds = 14400.0
+    child_rekey: Seconds = 3600.0
+    replay_window: Window = 1024
+    retransmission: RetransmissionTable = RetransmissionTable()
+    children: dict[Name, ChildTable] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _complete(self) -> ConnectionTable:
+        given = [key for key in ("psk", "psk_file", "psk_env") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"{' and '.join(given)} are given; keep one"
+                if given
+                else "no secret is given; add psk, psk_file or psk_env"
+            )
+        if (self.local_ts is None) != (self.remote_ts is None):
+            missing = "local_ts" if self.local_ts is None else "remote_ts"
+            raise ValueError(f"{missing} is missing; local_ts and remote_ts come together")
+        if self.local_ts is None and not self.children:
+            raise ValueError("nothing to protect; add local_ts and remote_ts")
+        if self.local_ts is not None and self.remote_ts is not None:
+            _check_families(self.local_ts, self.remote_ts)
+        if self.start == "start" and self.is_remote_any:
+            raise ValueError('start = "start" needs the address of the peer in remote')
+        return self
+
+    @property
+    def is_remote_any(self) -> bool:
+        """True when the peer may come from anywhere and is never called."""
+        return self.remote.strip().lower() in ("any", "%any")
+
+
+class DaemonTable(_Table):
+    """``[daemon]``: how the daemon itself runs."""
+
+    control: FilePath | None = None
+    listen: Annotated[list[str], Field(min_length=1)] | None = None
+    ike_port: Port = 500
+    nat_port: Port = 4500
+    tun: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,15}$")] = "ipsecme0"
+    mtu: Annotated[int, Field(ge=576, le=65535)] | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "text", "json"] = "auto"
+    keylog: FilePath | None = None
+    keepalive: Seconds = 20.0
+    cookie_threshold: Annotated[int, Field(ge=0)] = 100
+    half_open_limit: Annotated[int, Field(ge=1)] = 5000
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> DaemonTable:
+        if self.ike_port == self.nat_port:
+            raise ValueError("ike_port and nat_port are the same; IKE and NAT traversal need two")
+        return self
+
+
+class File(_Table):
+    """The whole file."""
+
+    daemon: DaemonTable = DaemonTable()
+    connections: dict[Name, ConnectionTable] = Field(default_factory=dict)
+
+
+def _check_families(local: list[str], remote: list[str]) -> None:
+    families = [{len(parse_selector(text).start) for text in side} for side in (local, remote)]
+    if not families[0] & families[1]:
+        raise ValueError("local_ts and remote_ts share no address family; use IPv4 or IPv6 in both")
