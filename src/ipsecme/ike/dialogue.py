@@ -1,0 +1,277 @@
+"""Dialogue: the exchange of requests and responses on one IKE SA (RFC 7296, sections 2.1 to 2.3).
+
+Owns both windows, the sealing and opening of messages, retransmission and the answers to requests.
+What exchanges mean is the tasks' business, what becomes of the IKE SA is `IkeSa`'s.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ipsecme.base import MalformedMessage, PeerError
+from ipsecme.crypto.protection import IntegrityFailure
+from ipsecme.ike.context import ExchangeContext
+from ipsecme.ike.exchange import row_for
+from ipsecme.ike.failures import Refused, ends_ike_sa, notify_of
+from ipsecme.ike.protect import inside, open_message, seal_message
+from ipsecme.ike.state import ACCEPTS, IkeState
+from ipsecme.ike.tasks.init import Retry
+from ipsecme.ike.window import Outstanding, RequestWindow, ResponseWindow
+from ipsecme.wire.ike import FLAG_INITIATOR, FLAG_RESPONSE, Header, Message
+from ipsecme.wire.numbers import ExchangeType, NotifyType
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ipsecme.base import Path
+    from ipsecme.ike.sa import IkeSa
+    from ipsecme.ike.tasks.base import Task
+    from ipsecme.wire.ike import Payload
+
+__all__ = ["Dialogue"]
+
+
+class Dialogue:
+    """Both directions of an IKE SA's exchanges."""
+
+    __slots__ = ("_sa", "requests", "responses")
+
+    def __init__(self, sa: IkeSa) -> None:
+        self._sa = sa
+        self.requests = RequestWindow()
+        self.responses = ResponseWindow()
+
+    @property
+    def in_flight(self) -> list[Task]:
+        """The tasks that wait for a response."""
+        return [task for request in self.requests.outstanding.values() for task in request.tasks]
+
+    # our requests
+
+    def begin(self, exchange: ExchangeType, tasks: list[Task], now: float) -> None:
+        """Send a request built by `tasks`."""
+        ctx = ExchangeContext(self._sa, exchange, self._sa.path, now, is_initiator=True)
+        datagram = self._build_request(ctx, tasks, self.requests.next_id)
+        request = self.requests.add(datagram, ctx, tasks)
+        self._transmit(request, now)
+
+    def _build_request(self, ctx: ExchangeContext, tasks: list[Task], message_id: int) -> bytes:
+        ctx.inside, ctx.out = [], []
+        for task in tasks:
+            task.build_request(ctx)
+        return self._encode(ctx.exchange, message_id, ctx.out, flags=0)
+
+    def _transmit(self, request: Outstanding, now: float) -> None:
+        sa = self._sa
+        sa.services.send(request.datagram, sa.path)
+        sa.arm_retransmission(request.message_id, request.sendings, now)
+
+    def retransmit(self, message_id: int, now: float) -> None:
+        """Send a request again, octet for octet, or give the peer up."""
+        request = self.requests.outstanding.get(message_id)
+        if request is None:
+            return
+        sa = self._sa
+        if request.sendings >= sa.retransmission.tries:
+            sa.lose_peer(now)
+            return
+        request.sendings += 1
+        sa.services.counters["retransmissions"] += 1
+        self._transmit(request, now)
+
+    # what arrives
+
+    def receive(self, header: Header, datagram: bytes, path: Path, now: float) -> None:
+        """Take a message of this IKE SA; whatever it holds, nothing is raised."""
+        if header.is_response:
+            self._receive_response(header, datagram, path, now)
+        else:
+            self._receive_request(header, datagram, path, now)
+
+    def _receive_response(self, header: Header, datagram: bytes, path: Path, now: float) -> None:
+        request = self.requests.outstanding.get(header.message_id)
+        if request is None or request.context.exchange != header.exchange:
+            self._drop("unexpected_response")
+            return
+        request.context.path = path
+        request.context.now = now
+        if header.exchange == ExchangeType.IKE_SA_INIT:
+            self._receive_init_response(request, header, datagram, now)
+            return
+        opened = self._open(header, datagram)
+        if opened is None:
+            return
+        del self.requests.outstanding[header.message_id]
+        self._sa.disarm_retransmission(header.message_id)
+        self._sa.hear_from_peer(path, now)
+        ctx = request.context
+        try:
+            ctx.inside = list(inside(opened))
+            self._read_response(request)
+        except PeerError as error:
+            self._fail(request, error, now)
+            return
+        ctx.commit()
+        self._sa.after_exchange(ctx.exchange, now)
+
+    def _read_response(self, request: Outstanding) -> None:
+        ctx = request.context
+        stranger = ctx.critical_stranger()
+        if stranger is not None:
+            raise Refused(NotifyType.INVALID_SYNTAX, f"critical payload {stranger} in a response")
+        for task in request.tasks:
+            task.read_response(ctx)
+
+    def _fail(self, request: Outstanding, error: PeerError, now: float) -> None:
+        for task in request.tasks:
+            task.failed(request.context, error)
+        self._sa.exchange_failed(request.context.exchange, error, now)
+
+    def _receive_init_response(
+        self, request: Outstanding, header: Header, datagram: bytes, now: float
+    ) -> None:
+        """Read an answer that anybody may have written: what does not fit is only remembered."""
+        sa, ctx = self._sa, request.context
+        try:
+            ctx.inside = Message.decode(datagram, header).payloads
+            ctx.spi_r = header.spi_r
+            ctx.on_commit(lambda: sa.learn_responder(header.spi_r, datagram))
+            self._read_response(request)
+        except Retry:
+            ctx.discard()
+            datagram = self._build_request(ctx, request.tasks, 0)
+            sa.services.counters["init_retries"] += 1
+            request.datagram, request.sendings = datagram, 1
+            sa.init_request = datagram
+            self._transmit(request, now)
+            return
+        except PeerError as error:
+            ctx.discard()
+            self._drop("init_response_refused")
+            sa.doubt(error, now)
+            return
+        del self.requests.outstanding[header.message_id]
+        sa.disarm_retransmission(header.message_id)
+        sa.hear_from_peer(ctx.path, now)
+        ctx.commit()
+        sa.after_exchange(ctx.exchange, now)
+
+    def _receive_request(self, header: Header, datagram: bytes, path: Path, now: float) -> None:
+        sa = self._sa
+        repeated = self.responses.repeated(header.message_id, datagram)
+        if repeated is not None:
+            sa.services.counters["repeated_requests"] += 1
+            sa.services.send(repeated, path)
+            return
+        if not self.responses.is_expected(header.message_id):
+            self._drop("message_id_outside_window")
+            return
+        if sa.state is IkeState.CLOSED or header.exchange == ExchangeType.IKE_SA_INIT:
+            self._drop("closed")
+            return
+        if sa.state is IkeState.HALF_OPEN and sa.original_initiator:
+            self._drop("request_before_authentication")
+            return
+        opened = self._open(header, datagram)
+        if opened is None:
+            return
+        if sa.state is IkeState.HALF_OPEN and header.exchange != ExchangeType.IKE_AUTH:
+            self._drop("request_before_authentication")
+            return
+        sa.hear_from_peer(path, now)
+        ctx = ExchangeContext(sa, header.exchange, path, now, is_initiator=False)
+        error = self._respond(ctx, opened)
+        payloads = ctx.out if error is None else [notify_of(error)]
+        response = self._encode(ctx.exchange, header.message_id, payloads, flags=FLAG_RESPONSE)
+        self.responses.answer(header.message_id, datagram, response)
+        if error is None:
+            ctx.commit()
+        sa.services.send(response, path)
+        if error is not None:
+            sa.request_refused(ctx.exchange, error, now, fatal=ends_ike_sa(error))
+        sa.pump(now)
+
+    def _respond(self, ctx: ExchangeContext, opened: bytes) -> PeerError | None:
+        """Let the tasks read and answer; return what the peer did wrong, if anything."""
+        try:
+            ctx.inside = list(inside(opened))
+            for task in self._admit(ctx):
+                task.read_request(ctx)
+                task.build_response(ctx)
+        except PeerError as error:
+            ctx.discard()
+            return error
+        return None
+
+    def _admit(self, ctx: ExchangeContext) -> list[Task]:
+        stranger = ctx.critical_stranger()
+        if stranger is not None:
+            raise Refused(
+                NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD,
+                f"payload {int(stranger)} is unknown here and the peer insists on it",
+                bytes((stranger,)),
+            )
+        row = row_for(ctx)
+        if row is None or ctx.exchange not in ACCEPTS[self._sa.state]:
+            raise MalformedMessage(f"{ctx.exchange.name} has no place in this IKE SA")
+        missing = row.required - {payload.payload_type for payload in ctx.inside}
+        if missing:
+            names = ", ".join(sorted(kind.name for kind in missing))
+            raise MalformedMessage(f"the request to {row.story} lacks {names}")
+        return [task() for task in row.tasks]
+
+    def _open(self, header: Header, datagram: bytes) -> bytes | None:
+        opening = self._sa.opening
+        if opening is None:
+            self._drop("no_keys")
+            return None
+        try:
+            return open_message(datagram, header, opening)
+        except IntegrityFailure:
+            self._drop("integrity_failure")
+        except MalformedMessage:
+            self._drop("malformed")
+        return None
+
+    def _encode(
+        self,
+        exchange: ExchangeType,
+        message_id: int,
+        payloads: Sequence[Payload],
+        flags: int,
+    ) -> bytes:
+        sa = self._sa
+        flags |= FLAG_INITIATOR if sa.original_initiator else 0
+        message = Message(sa.spi_i, sa.spi_r, exchange, flags, message_id, list(payloads))
+        if exchange == ExchangeType.IKE_SA_INIT or sa.sealing is None:
+            return message.encode()
+        return seal_message(message, sa.sealing)
+
+    def _drop(self, reason: str) -> None:
+        self._sa.services.counters[f"dropped_{reason}"] += 1
+
+    # IKE_SA_INIT as its responder
+
+    def answer_init(self, header: Header, message: Message) -> bytes:
+        """Return the answer to a first request; raises `PeerError` and leaves nothing behind."""
+        sa = self._sa
+        ctx = ExchangeContext(sa, header.exchange, sa.path, sa.created_at, is_initiator=False)
+        ctx.inside = message.payloads
+        for task in self._admit_init(ctx):
+            task.read_request(ctx)
+            task.build_response(ctx)
+        response = self._encode(ctx.exchange, 0, ctx.out, flags=FLAG_RESPONSE)
+        ctx.commit()
+        self.responses.answer(0, sa.init_request, response)
+        return response
+
+    def _admit_init(self, ctx: ExchangeContext) -> list[Task]:
+        stranger = ctx.critical_stranger()
+        if stranger is not None:
+            raise Refused(
+                NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD, "unknown payload", bytes((stranger,))
+            )
+        row = row_for(ctx)
+        if row is None:
+            raise MalformedMessage(f"{ctx.exchange.name} does not open an IKE SA")
+        return [task() for task in row.tasks]

@@ -1,0 +1,63 @@
+"""What this end wants to do next; jobs wait until the window has room for a request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ipsecme.ike.child import ChildSa
+    from ipsecme.ike.config import ChildConfig
+
+__all__ = [
+    "CheckLiveness",
+    "CloseChild",
+    "CloseIke",
+    "CreateChild",
+    "Job",
+    "RekeyChild",
+    "RekeyIke",
+]
+
+
+@dataclass(slots=True, frozen=True)
+class CreateChild:
+    """Create a Child SA."""
+
+    config: ChildConfig
+
+
+@dataclass(slots=True, frozen=True)
+class RekeyChild:
+    """Rekey the Child SA with this inbound SPI, if it is still there."""
+
+    spi: int
+
+
+@dataclass(slots=True, frozen=True)
+class RekeyIke:
+    """Rekey the IKE SA."""
+
+
+@dataclass(slots=True, frozen=True)
+class CloseChild:
+    """Delete a Child SA; without `child`, an inbound SPI that the peer knows and we do not use."""
+
+    child: ChildSa | None
+    spi: int
+    reason: str
+
+
+@dataclass(slots=True, frozen=True)
+class CloseIke:
+    """Delete the IKE SA."""
+
+    reason: str
+
+
+@dataclass(slots=True, frozen=True)
+class CheckLiveness:
+    """Ask whether the peer is there."""
+
+
+Job = CreateChild | RekeyChild | RekeyIke | CloseChild | CloseIke | CheckLiveness

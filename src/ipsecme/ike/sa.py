@@ -1,0 +1,581 @@
+"""IkeSa: one IKE SA with its Child SAs (RFC 7296, section 2).
+
+Owns identity, keys, path, lifetimes and children, and the verbs by which tasks change them. How
+messages travel is `Dialogue`'s business, what exchanges mean the tasks'.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ipsecme.base import LocalMisuse, PeerError, TimerTable
+from ipsecme.crypto.protection import protection
+from ipsecme.ike import events
+from ipsecme.ike.child import ChildSa, rekey_delay
+from ipsecme.ike.children import Children
+from ipsecme.ike.config import Retransmission
+from ipsecme.ike.dialogue import Dialogue
+from ipsecme.ike.exchange import tasks_for
+from ipsecme.ike.failures import AuthenticationFailed, ends_ike_sa, reason_of
+from ipsecme.ike.jobs import (
+    CheckLiveness,
+    CloseChild,
+    CloseIke,
+    CreateChild,
+    Job,
+    RekeyIke,
+)
+from ipsecme.ike.state import IkeState
+from ipsecme.ike.tasks.authenticate import Authenticate
+from ipsecme.ike.tasks.child_create import ChildCreate
+from ipsecme.ike.tasks.child_rekey import ChildRekey
+from ipsecme.ike.tasks.ike_rekey import IkeRekey
+from ipsecme.ike.tasks.informational import DeleteChild, ReportFailure
+from ipsecme.ike.tasks.init import Init
+from ipsecme.ike.tasks.natd import NatDetection
+from ipsecme.wire.encap import NAT_KEEPALIVE
+from ipsecme.wire.numbers import ExchangeType
+
+if TYPE_CHECKING:
+    from ipsecme.base import Path, Transport
+    from ipsecme.crypto.keymat import IkeKeys
+    from ipsecme.crypto.protection import Protection
+    from ipsecme.crypto.suite import IkeSuite
+    from ipsecme.ike.collision import Nonces
+    from ipsecme.ike.config import ChildConfig, Identity, PeerConfig
+    from ipsecme.ike.context import ExchangeContext
+    from ipsecme.ike.services import Services
+    from ipsecme.ike.tasks.base import Task
+    from ipsecme.policy.proposal import Proposal
+    from ipsecme.wire.ike import Header, Message
+
+__all__ = ["IkeSa", "IkeTimer"]
+
+_LINGER_SECONDS = 30.0  # a closed IKE SA still answers repeated requests
+_DELETE_TRIES = 4
+_DOUBT_SECONDS = 3.0  # how long to hope for a better answer after a bad unprotected one
+
+
+class IkeTimer(enum.Enum):
+    """What an IKE SA waits for, besides the answers to its requests."""
+
+    HALF_OPEN = "half-open"
+    DOUBT = "doubt"
+    REKEY = "rekey"
+    EXPIRE = "expire"
+    LIVENESS = "liveness"
+    KEEPALIVE = "keepalive"
+    LINGER = "linger"
+
+
+class IkeSa:
+    """One IKE SA; `handle`, its local SPI in hexadecimal, names it in events."""
+
+    def __init__(
+        self,
+        services: Services,
+        spis: tuple[bytes, bytes],
+        path: Path,
+        now: float,
+        *,
+        original_initiator: bool,
+        candidates: tuple[PeerConfig, ...],
+    ) -> None:
+        self.services = services
+        self.spi_i, self.spi_r = spis
+        self.path = path
+        self.original_initiator = original_initiator
+        self.candidates = candidates
+        self.peer: PeerConfig | None = candidates[0] if original_initiator else None
+        self.peer_identity: Identity | None = None
+        self.state = IkeState.HALF_OPEN
+        self.dialogue = Dialogue(self)
+        self.timers: TimerTable[IkeTimer | int] = TimerTable()
+        self.children = Children(self)
+        self.heir: IkeSa | None = None
+        self.jobs: deque[Job] = deque()
+        self.init_request = b""
+        self.init_response = b""
+        self.local_behind_nat = False
+        self.remote_behind_nat = False
+        self.sealing: Protection | None = None
+        self.opening: Protection | None = None
+        self.created_at = self.last_inbound_at = now
+        self.established_at = self.rekey_at = self.expires_at = 0.0
+        self.scheduled_at: float | None = None  # kept by the endpoint
+        self.request_key: tuple[bytes, Transport] | None = None  # kept by the endpoint
+        self._suite: IkeSuite | None = None
+        self._keys: IkeKeys | None = None
+        self._nonces: Nonces | None = None
+        self._doubt: PeerError | None = None
+        self._wanted: list[ChildConfig] = []
+
+    # who and what
+
+    @property
+    def local_spi(self) -> bytes:
+        """The SPI that we chose."""
+        return self.spi_i if self.original_initiator else self.spi_r
+
+    @property
+    def handle(self) -> str:
+        """The name in events."""
+        return self.local_spi.hex()
+
+    @property
+    def name(self) -> str:
+        """The connection's name, or nothing while the peer is unknown."""
+        return self.peer.name if self.peer else ""
+
+    @property
+    def suite(self) -> IkeSuite:
+        """The chosen algorithms."""
+        if self._suite is None:
+            raise LocalMisuse("no algorithms are agreed on yet")
+        return self._suite
+
+    @property
+    def agreed_suite(self) -> IkeSuite | None:
+        """The chosen algorithms, or None while there are none."""
+        return self._suite
+
+    @property
+    def keys(self) -> IkeKeys:
+        """SK_d and the others."""
+        if self._keys is None:
+            raise LocalMisuse("there are no keys yet")
+        return self._keys
+
+    @property
+    def nonces(self) -> Nonces:
+        """Ni and Nr of the exchange that made this IKE SA."""
+        if self._nonces is None:
+            raise LocalMisuse("there are no nonces yet")
+        return self._nonces
+
+    @property
+    def forces_encapsulation(self) -> bool:
+        """True when policy wants ESP in UDP even without a NAT."""
+        return any(peer.encapsulate for peer in ((self.peer,) if self.peer else self.candidates))
+
+    @property
+    def nat(self) -> str:
+        """Who is behind a NAT: none, local, remote or both."""
+        names = {
+            (False, False): "none",
+            (True, False): "local",
+            (False, True): "remote",
+            (True, True): "both",
+        }
+        return names[self.local_behind_nat, self.remote_behind_nat]
+
+    @property
+    def retransmission(self) -> Retransmission:
+        """When to repeat requests; a Delete is not worth waiting long for."""
+        usual = self.peer.retransmission if self.peer else Retransmission()
+        if self.state is IkeState.CLOSING:
+            return replace(usual, tries=min(usual.tries, _DELETE_TRIES))
+        return usual
+
+    @property
+    def is_live(self) -> bool:
+        """True until a Delete, a failure or a successor ends its use."""
+        return self.state in (IkeState.HALF_OPEN, IkeState.ESTABLISHED)
+
+    def acceptable_proposals(self) -> tuple[Proposal, ...]:
+        """Return what any connection with this peer's address accepts."""
+        return tuple(dict.fromkeys(p for peer in self.candidates for p in peer.proposals))
+
+    def suite_is_accepted_by(self, peer: PeerConfig) -> bool:
+        """Check the agreed algorithms against one connection, now that the peer is known."""
+        suite = self.suite
+        return any(
+            (suite.encr, suite.key_bits) in p.encr
+            and suite.prf in p.prf
+            and suite.ke in p.ke
+            and (not suite.integ or suite.integ in p.integ)
+            for p in peer.proposals
+        )
+
+    # beginnings
+
+    def start(self, children: list[ChildConfig], now: float) -> None:
+        """Send IKE_SA_INIT; the first of `children` comes with IKE_AUTH, the others after it."""
+        self._wanted = list(children)
+        self.dialogue.begin(ExchangeType.IKE_SA_INIT, [Init(), NatDetection()], now)
+        self.init_request = self.services.datagrams[-1].data
+
+    def answer_init(self, header: Header, message: Message, datagram: bytes) -> None:
+        """Answer a first request; raises `PeerError` before anything has happened."""
+        self.init_request = datagram
+        self.init_response = self.dialogue.answer_init(header, message)
+        limit = self.services.config.admission.half_open_seconds
+        self.timers.arm(IkeTimer.HALF_OPEN, self.created_at + limit)
+        self.services.send(self.init_response, self.path)
+
+    def learn_responder(self, spi_r: bytes, datagram: bytes) -> None:
+        """Note the SPI and the message of the responder whose keys we share now."""
+        self.spi_r = spi_r
+        self.init_response = datagram
+
+    def take_keys(self, suite: IkeSuite, keys: IkeKeys, nonces: Nonces) -> None:
+        """Begin to protect messages."""
+        self._suite, self._keys, self._nonces = suite, keys, nonces
+        rng = self.services.rng
+        ours = protection(suite, keys.ei, keys.ai, rng)
+        theirs = protection(suite, keys.er, keys.ar, rng)
+        if not self.original_initiator:
+            ours, theirs = theirs, ours
+        self.sealing, self.opening = ours, theirs
+
+    def note_nat(self, *, local: bool, remote: bool) -> None:
+        """Remember who is behind a NAT; move to the NAT traversal port as initiator (2.23)."""
+        self.local_behind_nat, self.remote_behind_nat = local, remote
+        needs_udp = local or remote or self.forces_encapsulation
+        if self.original_initiator and needs_udp and not self.path.encapsulated:
+            port = self.services.config.nat_port
+            here, there = self.path.local, self.path.remote
+            self.path = self.path._replace(
+                local=here._replace(port=port),
+                remote=there._replace(port=port),
+                encapsulated=True,
+            )
+
+    def become_established(
+        self, peer: PeerConfig, identity: Identity, now: float, *, initial_contact: bool
+    ) -> None:
+        """Begin the life of an authenticated IKE SA."""
+        self.peer, self.peer_identity = peer, identity
+        self.established_at = now
+        if initial_contact:
+            for other in self.services.registry.others(self, peer):
+                if other.peer_identity is not None and other.peer_identity.matches(identity):
+                    other.close("replaced", "the peer has no other IKE SA with us", now)
+        self.begin_life(now)
+        self.export_keys()
+        self.services.publish(
+            events.IkeSaEstablished(
+                peer.name,
+                self.handle,
+                self.original_initiator,
+                str(identity),
+                self.path,
+                self.suite,
+                self.nat,
+            )
+        )
+
+    def begin_life(self, now: float) -> None:
+        """Start the timers of an established IKE SA."""
+        if self.peer is None:
+            raise LocalMisuse("an IKE SA without a peer")
+        self.state = IkeState.ESTABLISHED
+        self.init_request = self.init_response = b""
+        lifetimes = self.peer.lifetimes
+        self.rekey_at = now + rekey_delay(lifetimes, self.services.rng)
+        self.expires_at = now + lifetimes.hard
+        self.timers.disarm(IkeTimer.HALF_OPEN)
+        self.timers.disarm(IkeTimer.DOUBT)
+        self.timers.arm(IkeTimer.REKEY, self.rekey_at)
+        self.timers.arm(IkeTimer.EXPIRE, self.expires_at)
+        self.timers.arm(IkeTimer.LIVENESS, now + self.peer.liveness)
+        if self.local_behind_nat:
+            self.timers.arm(IkeTimer.KEEPALIVE, now + self.services.config.keepalive)
+
+    def export_keys(self) -> None:
+        """Give the keys out as an event, if that was asked for."""
+        if not self.services.config.export_keys:
+            return
+        keys = self.keys
+        self.services.publish(
+            events.IkeKeysDerived(
+                self.name,
+                self.spi_i,
+                self.spi_r,
+                self.suite,
+                sk_ei=keys.ei,
+                sk_er=keys.er,
+                sk_ai=keys.ai,
+                sk_ar=keys.ar,
+            )
+        )
+
+    # after messages
+
+    def receive(self, header: Header, datagram: bytes, path: Path, now: float) -> None:
+        """Take a message whose SPI is ours."""
+        self.dialogue.receive(header, datagram, path, now)
+
+    def hear_from_peer(self, path: Path, now: float) -> None:
+        """Note a sign of life, and follow a peer whose NAT gave it another port (2.23)."""
+        self.last_inbound_at = now
+        if path == self.path or not self.remote_behind_nat or self.local_behind_nat:
+            if self.state is IkeState.HALF_OPEN and not self.original_initiator:
+                self.path = path  # from port 500 to the NAT traversal port
+            return
+        old, self.path = self.path, path
+        if self.state is IkeState.HALF_OPEN:
+            return
+        self.services.publish(events.PathChanged(self.name, self.handle, old, path))
+        self.children.follow(self.child_path(path))
+
+    def child_path(self, path: Path) -> Path:
+        """Return the path for ESP: inside UDP only where there is a NAT, or policy wants it so."""
+        needs_udp = self.local_behind_nat or self.remote_behind_nat or self.forces_encapsulation
+        return path._replace(encapsulated=needs_udp and path.encapsulated)
+
+    def after_exchange(self, exchange: ExchangeType, now: float) -> None:
+        """Go on after an exchange of ours that succeeded."""
+        if exchange == ExchangeType.IKE_SA_INIT:
+            first = self._wanted.pop(0) if self._wanted else None
+            tasks: list[Task] = [Authenticate(), ChildCreate(first)]
+            self.dialogue.begin(ExchangeType.IKE_AUTH, tasks, now)
+            return
+        if exchange == ExchangeType.IKE_AUTH:
+            self.jobs.extend(CreateChild(config) for config in self._wanted)
+            self._wanted.clear()
+        self.pump(now)
+
+    def exchange_failed(self, exchange: ExchangeType, error: PeerError, now: float) -> None:
+        """Judge an exchange of ours that the peer refused, or whose answer we cannot accept."""
+        if self.state is IkeState.HALF_OPEN:
+            self._fail(reason_of(error), str(error))
+            if isinstance(error, AuthenticationFailed):
+                # The responder holds an IKE SA that we will not use: tell it (section 2.21.2).
+                self.dialogue.begin(ExchangeType.INFORMATIONAL, [ReportFailure()], now)
+                self.timers.arm(IkeTimer.LINGER, now + _LINGER_SECONDS)
+                self.state = IkeState.CLOSED
+            else:
+                self.finish(now)
+            return
+        if ends_ike_sa(error) and self.state is not IkeState.CLOSED:
+            self.close(reason_of(error), f"{exchange.name}: {error}", now)
+            return
+        self.pump(now)
+
+    def request_refused(
+        self, exchange: ExchangeType, error: PeerError, now: float, *, fatal: bool
+    ) -> None:
+        """Report a request of the peer's that we refused; end the IKE SA where the RFC says so."""
+        self.services.counters["requests_refused"] += 1
+        if self.state is IkeState.HALF_OPEN:
+            self._fail(reason_of(error), str(error))
+            self.finish(now)
+        elif fatal:
+            self.close(reason_of(error), f"{exchange.name}: {error}", now)
+        elif exchange == ExchangeType.CREATE_CHILD_SA:
+            self.services.publish(
+                events.ChildSaFailed(self.name, "", self.handle, reason_of(error), str(error))
+            )
+
+    def doubt(self, error: PeerError, now: float) -> None:
+        """Note a bad answer that nobody signed: it may be forged, so wait for a better one."""
+        if self._doubt is None:
+            self.timers.arm(IkeTimer.DOUBT, now + _DOUBT_SECONDS)
+        self._doubt = error
+
+    # requests of ours
+
+    def queue(self, job: Job, now: float) -> None:
+        """Do a job as soon as the window allows; after a rekeying the successor does it."""
+        if self.heir is not None and not isinstance(job, CloseIke):
+            self.heir.queue(job, now)
+            return
+        if job not in self.jobs:
+            self.jobs.append(job)
+        self.pump(now)
+
+    def pump(self, now: float) -> None:
+        """Begin waiting jobs while the window has room."""
+        if self.state in (IkeState.HALF_OPEN, IkeState.CLOSED):
+            return
+        while self.jobs and self.dialogue.requests.is_open:
+            planned = tasks_for(self.jobs.popleft(), self)
+            if planned is not None:
+                self.dialogue.begin(*planned, now)
+
+    def repeat_exchange(self, ctx: ExchangeContext, tasks: list[Task]) -> None:
+        """Begin an exchange again with tasks that changed their mind."""
+        self.dialogue.begin(ctx.exchange, tasks, ctx.now)
+
+    def rekeying(self) -> IkeRekey | None:
+        """Return our rekeying of this IKE SA that waits for its answer."""
+        for task in self.dialogue.in_flight:
+            if isinstance(task, IkeRekey):
+                return task
+        return None
+
+    def rekeying_of(self, child: ChildSa) -> ChildRekey | None:
+        """Return our rekeying of a Child SA that waits for its answer."""
+        for task in self.dialogue.in_flight:
+            if isinstance(task, ChildRekey) and task.old is child:
+                return task
+        return None
+
+    def is_changing_children(self) -> bool:
+        """Tell whether we create, rekey or close a Child SA right now (section 2.25.1)."""
+        return any(isinstance(t, (ChildCreate, DeleteChild)) for t in self.dialogue.in_flight)
+
+    def delete_unborn_child(self, spi: int, now: float) -> None:
+        """Ask the peer to close its half of a Child SA that we did not take."""
+        self.queue(CloseChild(None, spi, "refused"), now)
+
+    # successors and endings
+
+    def successor(
+        self, spis: tuple[bytes, bytes], now: float, *, original_initiator: bool
+    ) -> IkeSa:
+        """Return a new IKE SA with the same peer; it is not yet in use."""
+        new = IkeSa(
+            self.services,
+            spis,
+            self.path,
+            now,
+            original_initiator=original_initiator,
+            candidates=self.candidates,
+        )
+        new.peer, new.peer_identity = self.peer, self.peer_identity
+        new.local_behind_nat, new.remote_behind_nat = self.local_behind_nat, self.remote_behind_nat
+        new.established_at = self.established_at
+        return new
+
+    def hand_over(self, new: IkeSa, now: float, *, is_initiator: bool) -> None:
+        """Give the Child SAs and the waiting jobs to a successor (section 2.8)."""
+        if new.state is IkeState.HALF_OPEN:
+            new.begin_life(now)
+        self.services.registry.adopt(new)
+        self.children.move_to(new.children)
+        self.heir = new
+        new.jobs, self.jobs = self.jobs, deque()
+        self.state = IkeState.REKEYED
+        for timer in (IkeTimer.REKEY, IkeTimer.LIVENESS, IkeTimer.KEEPALIVE):
+            self.timers.disarm(timer)
+        new.export_keys()
+        self.services.publish(
+            events.IkeSaRekeyed(self.name, self.handle, new.handle, is_initiator, new.suite)
+        )
+        new.pump(now)
+
+    def rekey_later(self, at: float) -> None:
+        """Try to rekey at another time."""
+        self.timers.arm(IkeTimer.REKEY, at)
+
+    def delete(self, reason: str, now: float) -> None:
+        """Ask the peer to close this IKE SA with us; nothing else is begun on it."""
+        if self.state is IkeState.HALF_OPEN:
+            self._fail("refused", "given up here")
+            self.finish(now)
+            return
+        if self.state in (IkeState.CLOSING, IkeState.CLOSED):
+            return
+        self.state = IkeState.CLOSING
+        self.jobs.clear()
+        self.queue(CloseIke(reason), now)
+
+    def close(self, reason: str, detail: str, now: float) -> None:
+        """End, with all Child SAs."""
+        if self.state is IkeState.CLOSED:
+            return
+        self.children.drop_all("ike_sa_closed", now)
+        replaced = self.state is IkeState.REKEYED or reason in ("rekeyed", "redundant")
+        if not replaced:
+            self.services.publish(events.IkeSaClosed(self.name, self.handle, reason, detail))
+        self.finish(now)
+
+    def finish(self, now: float) -> None:
+        """Do nothing any more but answer repeated requests for a while."""
+        self.state = IkeState.CLOSED
+        self.jobs.clear()
+        self.dialogue.requests.outstanding.clear()
+        self.timers.clear()
+        self.timers.arm(IkeTimer.LINGER, now + _LINGER_SECONDS)
+
+    def lose_peer(self, now: float) -> None:
+        """Give up on a peer that answers nothing (section 2.4)."""
+        if self.state is IkeState.HALF_OPEN:
+            self._fail_unanswered()
+            self.finish(now)
+            return
+        if self.state is IkeState.CLOSING:
+            self.close("deleted", f"{self.path.remote} did not answer the Delete", now)
+            return
+        tries = self.retransmission.tries
+        self.close("unreachable", f"no answer from {self.path.remote} to {tries} requests", now)
+
+    def _fail_unanswered(self) -> None:
+        if self._doubt is not None:
+            self._fail(reason_of(self._doubt), f"{self._doubt} (not authenticated)")
+            return
+        what = "IKE_SA_INIT" if self._suite is None else "IKE_AUTH"
+        self._fail("unreachable", f"no answer from {self.path.remote} to {what}")
+
+    def _fail(self, reason: str, detail: str) -> None:
+        self.services.publish(
+            events.IkeSaFailed(
+                self.name, self.handle, self.original_initiator, reason, detail, self.path
+            )
+        )
+
+    # time
+
+    def arm_retransmission(self, message_id: int, sendings: int, now: float) -> None:
+        """Repeat a request unless it is answered in time."""
+        self.timers.arm(message_id, now + self.retransmission.wait(sendings))
+
+    def disarm_retransmission(self, message_id: int) -> None:
+        """Stop repeating an answered request."""
+        self.timers.disarm(message_id)
+
+    def next_timeout(self) -> float | None:
+        """Return when `handle_timeout` wants to be called."""
+        deadlines = (self.timers.next_deadline(), self.children.next_deadline())
+        return min((d for d in deadlines if d is not None), default=None)
+
+    def handle_timeout(self, now: float) -> None:
+        """Do what is due."""
+        for timer in self.timers.due(now):
+            if isinstance(timer, IkeTimer):
+                self._on_timer(timer, now)
+            else:
+                self.dialogue.retransmit(timer, now)
+        self.children.handle_timeout(now)
+
+    def _on_timer(self, timer: IkeTimer, now: float) -> None:
+        match timer:
+            case IkeTimer.HALF_OPEN:
+                self._fail("timeout", "the peer did not authenticate in time")
+                self.services.registry.release(self)
+            case IkeTimer.DOUBT:
+                self._fail_unanswered()
+                self.finish(now)
+            case IkeTimer.REKEY:
+                self.queue(RekeyIke(), now)
+            case IkeTimer.EXPIRE:
+                self._expire(now)
+            case IkeTimer.LIVENESS:
+                self._check_liveness(now)
+            case IkeTimer.KEEPALIVE:
+                self.services.send(NAT_KEEPALIVE, self.path)
+                self.timers.arm(IkeTimer.KEEPALIVE, now + self.services.config.keepalive)
+            case IkeTimer.LINGER:
+                self.services.registry.release(self)
+
+    def _expire(self, now: float) -> None:
+        if self.state is IkeState.REKEYED:
+            self.close("expired", "the peer did not delete the replaced IKE SA", now)
+        else:
+            self.delete("expired", now)
+
+    def _check_liveness(self, now: float) -> None:
+        if self.peer is None or self.state is not IkeState.ESTABLISHED:
+            return
+        due = self.last_inbound_at + self.peer.liveness
+        if due > now:
+            self.timers.arm(IkeTimer.LIVENESS, due)
+            return
+        if not self.dialogue.requests.outstanding:
+            self.queue(CheckLiveness(), now)
+        self.timers.arm(IkeTimer.LIVENESS, now + self.peer.liveness)

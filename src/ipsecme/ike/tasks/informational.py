@@ -1,0 +1,142 @@
+"""INFORMATIONAL exchanges: Delete, fatal notices, liveness (RFC 7296, sections 1.4 and 2.4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ipsecme.ike.state import ChildState
+from ipsecme.ike.tasks.base import Task
+from ipsecme.wire.ike import DeletePayload, NotifyPayload
+from ipsecme.wire.numbers import NotifyType, ProtocolId
+
+if TYPE_CHECKING:
+    from ipsecme.base import PeerError
+    from ipsecme.ike.child import ChildSa
+    from ipsecme.ike.context import ExchangeContext
+
+__all__ = ["DeleteChild", "DeleteIke", "Inform", "Liveness", "ReportFailure"]
+
+
+class Inform(Task):
+    """The peer's INFORMATIONAL requests: Deletes are collected first and carried out last."""
+
+    __slots__ = ("_closed", "_ends")
+
+    def read_request(self, ctx: ExchangeContext) -> None:
+        """Note what the peer closes."""
+        self._closed: list[ChildSa] = []
+        self._ends = ""
+        for payload in ctx.inside:
+            if isinstance(payload, DeletePayload):
+                self._read_delete(ctx, payload)
+        failure = ctx.notify(NotifyType.AUTHENTICATION_FAILED)
+        if failure is not None:
+            self._ends = "authentication_failed"
+
+    def _read_delete(self, ctx: ExchangeContext, payload: DeletePayload) -> None:
+        if payload.protocol == ProtocolId.IKE:
+            self._ends = self._ends or "deleted_by_peer"
+            return
+        if payload.protocol != ProtocolId.ESP:
+            return  # there are no SAs of other protocols
+        for spi in payload.spis:
+            child = ctx.sa.children.find_outbound(int.from_bytes(spi))
+            if child is not None and child not in self._closed:
+                self._closed.append(child)
+
+    def build_response(self, ctx: ExchangeContext) -> None:
+        """Answer with our half of each pair, unless our own Delete for it is on its way (1.4.1)."""
+        if self._ends:
+            reason = self._ends
+            ctx.on_commit(lambda: ctx.sa.close(reason, _details(reason), ctx.now))
+            return
+        ours = [c.spi.to_bytes(4) for c in self._closed if c.state is not ChildState.CLOSING]
+        if ours:
+            ctx.out.append(DeletePayload(ProtocolId.ESP, tuple(ours)))
+        closed = self._closed
+        ctx.on_commit(lambda: _close_all(ctx, closed))
+
+
+def _close_all(ctx: ExchangeContext, closed: list[ChildSa]) -> None:
+    for child in closed:
+        was_rekeyed = child.state is ChildState.REKEYED
+        ctx.sa.children.drop(child, "rekeyed" if was_rekeyed else "deleted_by_peer", ctx.now)
+
+
+def _details(reason: str) -> str:
+    if reason == "authentication_failed":
+        return "the peer does not accept our proof of identity; compare psk and identities"
+    return "the peer deleted the IKE SA"
+
+
+class DeleteChild(Task):
+    """Delete for one Child SA, or for an inbound SPI that never became one."""
+
+    __slots__ = ("_child", "_reason", "_spi")
+
+    def __init__(self, child: ChildSa | None, spi: int, reason: str) -> None:
+        self._child = child
+        self._spi = spi
+        self._reason = reason
+
+    @property
+    def child(self) -> ChildSa | None:
+        """The Child SA that is being closed."""
+        return self._child
+
+    def build_request(self, ctx: ExchangeContext) -> None:
+        """Name our inbound SPI."""
+        ctx.out.append(DeletePayload(ProtocolId.ESP, (self._spi.to_bytes(4),)))
+
+    def read_response(self, ctx: ExchangeContext) -> None:
+        """Close our half, whatever the peer answered."""
+        ctx.on_commit(lambda: self._drop(ctx))
+
+    def failed(self, ctx: ExchangeContext, error: PeerError) -> None:
+        """Close our half all the same."""
+        self._drop(ctx)
+
+    def _drop(self, ctx: ExchangeContext) -> None:
+        if self._child is not None:
+            ctx.sa.children.drop(self._child, self._reason, ctx.now)
+
+
+class DeleteIke(Task):
+    """Delete for the IKE SA itself."""
+
+    __slots__ = ("_reason",)
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def build_request(self, ctx: ExchangeContext) -> None:
+        """Write a Delete without SPI."""
+        ctx.out.append(DeletePayload(ProtocolId.IKE))
+
+    def read_response(self, ctx: ExchangeContext) -> None:
+        """End, whatever the answer holds."""
+        ctx.on_commit(lambda: ctx.sa.close(self._reason, "deleted here", ctx.now))
+
+    def failed(self, ctx: ExchangeContext, error: PeerError) -> None:
+        """End all the same."""
+        ctx.sa.close(self._reason, "deleted here", ctx.now)
+
+
+class ReportFailure(Task):
+    """Tells a responder that its proof of identity was not accepted (section 2.21.2)."""
+
+    __slots__ = ()
+
+    def build_request(self, ctx: ExchangeContext) -> None:
+        """Write AUTHENTICATION_FAILED."""
+        ctx.out.append(NotifyPayload(NotifyType.AUTHENTICATION_FAILED))
+
+    def read_response(self, ctx: ExchangeContext) -> None:
+        """End."""
+        ctx.on_commit(lambda: ctx.sa.finish(ctx.now))
+
+
+class Liveness(Task):
+    """An empty request; that it is answered is the point (section 2.4)."""
+
+    __slots__ = ()
