@@ -1,8 +1,8 @@
 """Two endpoints in memory and in virtual time: the main test bed.
 
-A `Pair` owns the clock. Datagrams travel over a `Link` that loses, delays, reorders and duplicates them by
-a seeded generator, so that every run can be repeated. Commands are carried out on a table of SAs that the
-test can look at, always before the datagrams that follow them.
+A `Pair` owns the clock. Datagrams travel over a `Link` that loses, delays, reorders and duplicates
+them by a seeded generator, so that every run can be repeated. Commands are carried out on a table
+of SAs that the test can look at, always before the datagrams that follow them.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import heapq
 import random
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeVar
 
 from ipsecme.base import Path, Secret, Transport
 from ipsecme.ike.commands import InstallSa, RemoveSa, RetireSa, UpdatePath
@@ -25,16 +25,32 @@ from ipsecme.ike.config import (
     Retransmission,
 )
 from ipsecme.ike.endpoint import Endpoint
-from ipsecme.ike.events import Event
+from ipsecme.ike.events import (
+    ChildSaClosed,
+    ChildSaFailed,
+    Event,
+    IkeSaClosed,
+    IkeSaFailed,
+)
 from ipsecme.ike.services import Datagram
 from ipsecme.policy.keywords import parse_proposals
-from ipsecme.policy.parameters import SaPair
 from ipsecme.policy.selector import parse_selector
 from ipsecme.wire.ike import Header
 from ipsecme.wire.numbers import ExchangeType, ProtocolId
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ipsecme.policy.parameters import SaPair
+
 A, B = "192.0.2.1", "192.0.2.2"
 NAT_ADDRESS = "198.51.100.9"
+IKE_LIFETIMES = Lifetimes(rekey=14400, hard=15840)
+CHILD_LIFETIMES = Lifetimes(rekey=3600, hard=3960)
+RETRANSMISSION = Retransmission()
+
+E = TypeVar("E", bound=Event)
+Ending = TypeVar("Ending", IkeSaFailed, IkeSaClosed, ChildSaFailed, ChildSaClosed)
 
 
 class SeededRng:
@@ -92,7 +108,9 @@ class Node:
         self.refuse_installs = False
 
     def drain(self, now: float) -> list[Datagram]:
-        """Carry out commands, keep events, return datagrams; in the order that drivers must keep."""
+        """Carry out commands, keep events, return datagrams; in the order that drivers must
+        keep.
+        """
         failed = []
         while (command := self.endpoint.next_command()) is not None:
             match command:
@@ -120,13 +138,13 @@ class Node:
         """Return the kinds of events so far."""
         return [type(event).__name__ for event in self.events]
 
-    def of(self, kind: type) -> list[Event]:
+    def of(self, kind: type[E]) -> list[E]:
         """Return the events of one kind."""
         return [event for event in self.events if isinstance(event, kind)]
 
-    def reasons(self, kind: type) -> list[str]:
+    def reasons(self, kind: type[Ending]) -> list[str]:
         """Return the reasons of the events of one kind."""
-        return [event.reason for event in self.of(kind)]  # type: ignore[union-attr]
+        return [event.reason for event in self.of(kind)]
 
     @property
     def current(self) -> list[SaPair]:
@@ -278,11 +296,11 @@ def peer(
     esp: tuple[str, ...] = ("aes256gcm16",),
     local_ts: tuple[str, ...] | None = None,
     remote_ts: tuple[str, ...] | None = None,
-    lifetimes: Lifetimes = Lifetimes(14400, 15840),
-    child_lifetimes: Lifetimes = Lifetimes(3600, 3960),
+    lifetimes: Lifetimes = IKE_LIFETIMES,
+    child_lifetimes: Lifetimes = CHILD_LIFETIMES,
     liveness: float = 30.0,
     encapsulate: bool = False,
-    retransmission: Retransmission = Retransmission(),
+    retransmission: Retransmission = RETRANSMISSION,
     nat: bool = False,
     children: tuple[ChildConfig, ...] | None = None,
 ) -> PeerConfig:

@@ -8,6 +8,7 @@ a datagram holds, it is answered, ignored or reported, and nothing is raised.
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from typing import TYPE_CHECKING, TypeGuard
 
 from ipsecme.base import LocalMisuse, MalformedMessage, Path, PeerError, SystemRng, Transport
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["Endpoint"]
 
 _MAJOR_VERSION = 2
+_REFUSED_KEPT = 16
 _STRAY_REPLIES_PER_SECOND = 10  # answers to messages of no IKE SA (section 2.4)
 
 
@@ -68,6 +70,7 @@ class Endpoint:
         self._pushes = 0
         self._stray_budget: tuple[float, int] = (0.0, 0)
         self._last_errors: dict[str, LastError] = {}
+        self._refused: deque[bytes] = deque(maxlen=_REFUSED_KEPT)
         self._is_stopping = False
 
     # what comes out
@@ -134,9 +137,6 @@ class Endpoint:
         local_spi = header.spi_r if header.from_original_initiator else header.spi_i
         sa = self._sas.get(local_spi)
         if sa is not None and header.major_version == _MAJOR_VERSION:
-            if sa.original_initiator == header.from_original_initiator:
-                self._drop("reflected")
-                return
             if not self._fits_peer(sa, header):
                 self._drop("wrong_peer_spi")
                 return
@@ -144,14 +144,24 @@ class Endpoint:
             self._settle(sa, now)
         elif header.is_response:
             self._drop("stray_response")
+        elif self._is_our_own(header):
+            self._drop("reflected")
         elif header.exchange == ExchangeType.IKE_SA_INIT and header.spi_r == NO_SPI:
             self._receive_init(header, data, path, now)
         else:
             self._answer_stray(header, path, now)
 
+    def _is_our_own(self, header: Header) -> bool:
+        """Tell whether a message of ours came back: its sender's SPI is one that we chose."""
+        by_initiator = header.from_original_initiator
+        sa = self._sas.get(header.spi_i if by_initiator else header.spi_r)
+        return sa is not None and sa.original_initiator == by_initiator
+
     @staticmethod
     def _fits_peer(sa: IkeSa, header: Header) -> bool:
-        """Check the peer's SPI; before IKE_SA_INIT is answered the initiator does not know it."""
+        """Check the peer's role and SPI; before IKE_SA_INIT is answered the latter is unknown."""
+        if sa.original_initiator == header.from_original_initiator:
+            return False
         if not sa.original_initiator:
             return header.spi_i == sa.spi_i
         return sa.spi_r in (NO_SPI, header.spi_r)
@@ -337,7 +347,7 @@ class Endpoint:
                 )
                 self._open_half(sa, header, message, data)
         except PeerError as error:
-            self._report_init(error, path, candidates)
+            self._report_init(error, data, path, candidates)
             self._refuse_init(header, path, notify_of(error))
 
     def _candidates(self, path: Path) -> tuple[PeerConfig, ...]:
@@ -381,8 +391,12 @@ class Endpoint:
         self._services.send(answer.encode(), path)
 
     def _report_init(
-        self, error: PeerError, path: Path, candidates: tuple[PeerConfig, ...]
+        self, error: PeerError, data: bytes, path: Path, candidates: tuple[PeerConfig, ...]
     ) -> None:
+        """Report a refused first request, once and not again for each retransmission."""
+        if data in self._refused:
+            return
+        self._refused.append(data)
         if notify_of(error).type in (NotifyType.INVALID_KE_PAYLOAD, NotifyType.INVALID_SYNTAX):
             self.counters[f"init_answered_{notify_of(error).type.name.lower()}"] += 1
             return

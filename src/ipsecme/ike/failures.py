@@ -12,6 +12,7 @@ __all__ = [
     "Refused",
     "ends_ike_sa",
     "notify_of",
+    "passes_by",
     "reason_of",
 ]
 
@@ -52,6 +53,13 @@ _FATAL = frozenset(
         NotifyType.AUTHENTICATION_FAILED,
     }
 )
+_PASSING = frozenset(
+    {
+        NotifyType.TEMPORARY_FAILURE,
+        NotifyType.CHILD_SA_NOT_FOUND,
+        NotifyType.INVALID_KE_PAYLOAD,
+    }
+)
 _REASONS = {
     NotifyType.NO_PROPOSAL_CHOSEN: "no_proposal_chosen",
     NotifyType.TS_UNACCEPTABLE: "ts_unacceptable",
@@ -78,6 +86,11 @@ def ends_ike_sa(error: PeerError) -> bool:
     if isinstance(error, Refused):
         return error.payload.type in _FATAL
     return error.scope == Scope.IKE_SA
+
+
+def passes_by(error: PeerError) -> bool:
+    """Tell whether refusing is part of normal life: the peer tries again or loses nothing."""
+    return notify_of(error).type in _PASSING
 
 
 def reason_of(error: PeerError) -> str:

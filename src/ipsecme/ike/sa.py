@@ -19,7 +19,7 @@ from ipsecme.ike.children import Children
 from ipsecme.ike.config import Retransmission
 from ipsecme.ike.dialogue import Dialogue
 from ipsecme.ike.exchange import tasks_for
-from ipsecme.ike.failures import AuthenticationFailed, ends_ike_sa, reason_of
+from ipsecme.ike.failures import AuthenticationFailed, ends_ike_sa, passes_by, reason_of
 from ipsecme.ike.jobs import (
     CheckLiveness,
     CloseChild,
@@ -366,7 +366,7 @@ class IkeSa:
             self.finish(now)
         elif fatal:
             self.close(reason_of(error), f"{exchange.name}: {error}", now)
-        elif exchange == ExchangeType.CREATE_CHILD_SA:
+        elif exchange == ExchangeType.CREATE_CHILD_SA and not passes_by(error):
             self.services.publish(
                 events.ChildSaFailed(self.name, "", self.handle, reason_of(error), str(error))
             )

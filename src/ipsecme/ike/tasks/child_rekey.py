@@ -25,6 +25,7 @@ __all__ = ["ChildRekey"]
 
 _RETRY_SECONDS = 5.0  # after TEMPORARY_FAILURE, plus a random part of the same size
 _RETRY_REFUSED_SECONDS = 60.0
+_SETTLING_SECONDS = 15.0
 
 
 class ChildRekey(ChildCreate):
@@ -64,17 +65,19 @@ class ChildRekey(ChildCreate):
     def failed(self, ctx: ExchangeContext, error: PeerError) -> None:
         """Decide when to try again; an unknown Child SA is made anew (section 2.25)."""
         old = self.old
-        if old is None or self.rival is not None:
-            return  # the peer's rekeying was faster and stands
+        if old is None or self.rival is not None or not old.is_current:
+            return  # the peer rekeyed or closed it meanwhile, and that stands
         if self.retry_method(ctx, error) is not None:
             super().failed(ctx, error)
             return
         kind = error.notify.type if isinstance(error, NotifyReceived) else None
-        if kind == NotifyType.CHILD_SA_NOT_FOUND:
+        # A Child SA that the peer asked for a moment ago may be unknown to it for a moment more.
+        is_settled = ctx.now - old.created_at > _SETTLING_SECONDS
+        if kind == NotifyType.CHILD_SA_NOT_FOUND and is_settled:
             ctx.sa.children.drop(old, "deleted_by_peer", ctx.now)
             ctx.sa.queue(CreateChild(old.config), ctx.now)
             return
-        if kind == NotifyType.TEMPORARY_FAILURE:
+        if kind in (NotifyType.TEMPORARY_FAILURE, NotifyType.CHILD_SA_NOT_FOUND):
             delay = _RETRY_SECONDS * (1 + ctx.sa.services.rng.fraction())
         else:
             super().failed(ctx, error)

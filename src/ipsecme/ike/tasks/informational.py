@@ -48,7 +48,7 @@ class Inform(Task):
         """Answer with our half of each pair, unless our own Delete for it is on its way (1.4.1)."""
         if self._ends:
             reason = self._ends
-            ctx.on_commit(lambda: ctx.sa.close(reason, _details(reason), ctx.now))
+            ctx.on_commit(lambda: _end(ctx, reason))
             return
         ours = [c.spi.to_bytes(4) for c in self._closed if c.state is not ChildState.CLOSING]
         if ours:
@@ -61,6 +61,14 @@ def _close_all(ctx: ExchangeContext, closed: list[ChildSa]) -> None:
     for child in closed:
         was_rekeyed = child.state is ChildState.REKEYED
         ctx.sa.children.drop(child, "rekeyed" if was_rekeyed else "deleted_by_peer", ctx.now)
+
+
+def _end(ctx: ExchangeContext, reason: str) -> None:
+    mine = ctx.sa.rekeying()
+    if reason == "deleted_by_peer" and mine is not None and mine.rival is not None:
+        # The peer's rekeying won before our own was answered: its IKE SA inherits (2.8.2).
+        ctx.sa.hand_over(mine.rival[0], ctx.now, is_initiator=False)
+    ctx.sa.close(reason, _details(reason), ctx.now)
 
 
 def _details(reason: str) -> str:

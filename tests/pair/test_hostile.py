@@ -1,0 +1,439 @@
+"""Whatever arrives: no exception, no state from the unauthenticated, and the next exchange
+works.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from ipsecme.base import Path, Transport
+from ipsecme.ike.events import IkeSaClosed
+from ipsecme.ike.protect import seal_message
+from ipsecme.wire.ike import (
+    FLAG_INITIATOR,
+    FLAG_RESPONSE,
+    NO_SPI,
+    DeletePayload,
+    Header,
+    IdentityPayload,
+    KePayload,
+    Message,
+    NoncePayload,
+    NotifyPayload,
+    Payload,
+    SaPayload,
+    UnknownPayload,
+)
+from ipsecme.wire.numbers import (
+    ExchangeType,
+    IdType,
+    KeId,
+    NotifyType,
+    PayloadType,
+    ProtocolId,
+)
+from support.pair import Node, Pair, peer
+
+if TYPE_CHECKING:
+    from ipsecme.ike.sa import IkeSa
+
+PEER = Path(Transport("192.0.2.2", 500), Transport("192.0.2.1", 500))
+STRANGER = Path(Transport("192.0.2.2", 500), Transport("203.0.113.66", 500))
+
+
+def only_sa(node: Node) -> IkeSa:
+    """Return the one IKE SA of a node."""
+    (sa,) = node.endpoint._sas.values()
+    return sa
+
+
+def state_of(node: Node) -> tuple[object, ...]:
+    """Return what must not change by a message that is not the peer's."""
+    return (
+        [
+            (
+                sa.state,
+                sa.path,
+                sa.dialogue.requests.next_id,
+                sa.dialogue.responses.next_id,
+                sa.last_inbound_at,
+                len(sa.children),
+            )
+            for sa in node.endpoint._sas.values()
+        ],
+        dict(node.sad),
+        node.endpoint.half_open,
+        len(node.events),
+    )
+
+
+def still_works(pair: Pair) -> None:
+    """Another rekeying of each kind passes."""
+    pair.rekey(pair.a, "net")
+    pair.drive(10)
+    pair.rekey(pair.b)
+    pair.drive(10)
+    pair.check_sads()
+
+
+def send_sealed(pair: Pair, payloads: list[Payload], exchange: ExchangeType) -> list[NotifyPayload]:
+    """Let `a` send a request with these payloads; return the Notify payloads of the answer."""
+    sa = only_sa(pair.a)
+    assert sa.sealing is not None
+    assert sa.opening is not None
+    flags = FLAG_INITIATOR if sa.original_initiator else 0
+    mid = sa.dialogue.requests.next_id
+    message = Message(sa.spi_i, sa.spi_r, exchange, flags, mid, payloads)
+    datagram = seal_message(message, sa.sealing)
+    path = Path(sa.path.remote, sa.path.local)
+    sa.dialogue.requests.next_id += 1
+    pair.b.endpoint.receive_datagram(datagram, path, pair.now)
+    answers = pair.b.drain(pair.now)
+    if not answers:
+        return []
+    from ipsecme.ike.protect import inside, open_message
+
+    opened = open_message(answers[0].data, Header.decode(answers[0].data), sa.opening)
+    return [p for p in inside(opened) if isinstance(p, NotifyPayload)]
+
+
+def test_each_truncation_and_each_flipped_octet_of_a_handshake_is_survived() -> None:
+    model = Pair()
+    model.establish()
+    for index in range(4):
+        size = len(model.sent[index][1].data)
+        for position in range(0, size, 7):
+            pair = Pair()
+            pair.initiate()
+            while len(pair.sent) <= index:
+                pair.step(pair.now + 10)
+            sender, datagram = pair.sent[index]
+            node = pair.b if sender == "a" else pair.a
+            path = Path(datagram.path.remote, datagram.path.local)
+            flipped = bytearray(datagram.data)
+            flipped[position] ^= 0x55
+            for data in (bytes(flipped), datagram.data[:position], datagram.data + bytes(position)):
+                node.endpoint.receive_datagram(data, path, pair.now)
+                pair.flush(node)
+            pair.drive(60)
+            # A flipped octet of IKE_SA_INIT may spoil this attempt, as nothing protects it; the
+            # signed octets reveal it, and what is up is the same at both ends.
+            if index >= 2:
+                pair.check_sads()
+
+
+def test_everything_sent_comes_back_to_its_sender() -> None:
+    pair = Pair()
+    pair.establish()
+    before = state_of(pair.a), state_of(pair.b)
+    for sender, datagram in list(pair.sent):
+        node = pair.a if sender == "a" else pair.b
+        node.endpoint.receive_datagram(datagram.data, datagram.path, pair.now)
+    assert (state_of(pair.a), state_of(pair.b)) == before
+    assert pair.a.endpoint.counters["dropped_reflected"] == 2
+    pair.a.drain(pair.now)
+    pair.b.drain(pair.now)
+    still_works(pair)
+
+
+def test_everything_recorded_arrives_again() -> None:
+    pair = Pair()
+    pair.establish()
+    pair.rekey(pair.a, "net")
+    pair.drive(1)
+    recorded = list(pair.sent)
+    before = state_of(pair.a), state_of(pair.b)
+    for sender, datagram in recorded:
+        node = pair.b if sender == "a" else pair.a
+        node.endpoint.receive_datagram(datagram.data, STRANGER, pair.now)
+    assert (state_of(pair.a), state_of(pair.b)) == before
+    pair.a.drain(pair.now)
+    pair.b.drain(pair.now)
+    still_works(pair)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        NotifyType.NO_PROPOSAL_CHOSEN,
+        NotifyType.AUTHENTICATION_FAILED,
+        NotifyType.INVALID_IKE_SPI,
+        NotifyType.INVALID_SYNTAX,
+    ],
+)
+def test_forged_errors_in_clear_end_nothing(kind: NotifyType) -> None:
+    pair = Pair()
+    pair.initiate()
+    for step in range(4):
+        spi_i = next(iter(pair.a.endpoint._sas))
+        for exchange in (ExchangeType.IKE_SA_INIT, ExchangeType.IKE_AUTH):
+            for mid in (0, 1):
+                forged = Message(
+                    spi_i, bytes(8), exchange, FLAG_RESPONSE, mid, [NotifyPayload(kind)]
+                )
+                path = Path(*reversed(STRANGER[:2]))
+                pair.a.endpoint.receive_datagram(forged.encode(), path, pair.now)
+                pair.flush(pair.a)
+        if step < 3:
+            pair.step(pair.now + 1)
+    pair.drive(10)
+    assert pair.a.names() == ["IkeSaEstablished", "ChildSaCreated"]
+    pair.check_sads()
+
+
+@given(
+    st.binary(max_size=200), st.integers(0, 3), st.integers(34, 38), st.sampled_from([8, 32, 40, 0])
+)
+@settings(max_examples=300, deadline=None)
+def test_any_octets_behind_a_fitting_header(
+    body: bytes, mid: int, exchange: int, flags: int
+) -> None:
+    pair = Pair()
+    pair.establish()
+    before = state_of(pair.a), state_of(pair.b)
+    for node in (pair.a, pair.b):
+        sa = only_sa(node)
+        for first in (46, 53, 33, 41, 200):
+            header = Header(
+                sa.spi_i,
+                sa.spi_r,
+                first,
+                0x20,
+                ExchangeType.of(exchange),
+                flags,
+                mid,
+                28 + len(body),
+            )
+            path = Path(sa.path.local, sa.path.remote)
+            node.endpoint.receive_datagram(header.encode() + body, path, pair.now)
+    assert (state_of(pair.a), state_of(pair.b)) == before
+    pair.a.drain(pair.now)
+    pair.b.drain(pair.now)
+    still_works(pair)
+
+
+@given(st.binary(max_size=400))
+@settings(max_examples=300, deadline=None)
+def test_any_octets_at_all(data: bytes) -> None:
+    pair = Pair()
+    pair.b.endpoint.receive_datagram(data, STRANGER, pair.now)
+    pair.b.drain(pair.now)
+    assert not pair.b.endpoint._sas
+
+
+@pytest.mark.parametrize("exchange", [ExchangeType.CREATE_CHILD_SA, ExchangeType.INFORMATIONAL])
+def test_an_unknown_critical_payload_is_refused_and_ends_the_ike_sa(exchange: ExchangeType) -> None:
+    pair = Pair()
+    pair.establish()
+    stranger = UnknownPayload(PayloadType.of(200), 0x80, b"?")
+    (notify,) = send_sealed(pair, [stranger], exchange)
+    assert notify.type == NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD
+    assert notify.data == bytes([200])
+
+
+def test_an_unknown_payload_that_is_not_critical_is_skipped() -> None:
+    pair = Pair()
+    pair.establish()
+    stranger = UnknownPayload(PayloadType.of(200), 0, b"?")
+    assert send_sealed(pair, [stranger], ExchangeType.INFORMATIONAL) == []
+    assert not pair.b.of(IkeSaClosed)
+    still_works(pair)
+
+
+@pytest.mark.parametrize(
+    ("exchange", "payloads"),
+    [
+        (ExchangeType.CREATE_CHILD_SA, []),
+        (ExchangeType.IKE_AUTH, [IdentityPayload(PayloadType.IDi, IdType.ID_FQDN, b"x")]),
+        (ExchangeType.of(200), []),
+        (
+            ExchangeType.CREATE_CHILD_SA,
+            [
+                NotifyPayload(NotifyType.REKEY_SA, b"", ProtocolId.AH, b"1234"),
+                NoncePayload(bytes(16)),
+            ],
+        ),
+    ],
+)
+def test_requests_that_make_no_sense_get_invalid_syntax(
+    exchange: ExchangeType, payloads: list[Payload]
+) -> None:
+    pair = Pair()
+    pair.establish()
+    (notify,) = send_sealed(pair, payloads, exchange)
+    assert notify.type == NotifyType.INVALID_SYNTAX
+    assert pair.b.reasons(IkeSaClosed) == ["invalid_syntax"]
+
+
+def test_deletes_of_what_is_not_there_are_answered_and_harmless() -> None:
+    pair = Pair()
+    pair.establish()
+    inbound = only_sa(pair.a).children
+    (child,) = inbound
+    spi = child.spi.to_bytes(4)
+    payloads: list[Payload] = [
+        DeletePayload(ProtocolId.ESP, (b"\1\2\3\4", b"\0\0\0\0")),
+        DeletePayload(ProtocolId.AH, (spi,)),
+        DeletePayload(ProtocolId.ESP, ()),
+    ]
+    send_sealed(pair, payloads, ExchangeType.INFORMATIONAL)
+    pair.check_sads()
+    send_sealed(
+        pair,
+        [DeletePayload(ProtocolId.ESP, (spi, spi)), DeletePayload(ProtocolId.IKE)] * 2,
+        ExchangeType.INFORMATIONAL,
+    )
+    assert pair.b.reasons(IkeSaClosed) == ["deleted_by_peer"]
+    assert not pair.b.sad
+
+
+def test_a_thousand_bad_messages_do_not_spoil_a_good_one() -> None:
+    pair = Pair()
+    pair.establish()
+    rng = random.Random(1)
+    good = pair.sent[2][1].data
+    before = state_of(pair.b)
+    for _ in range(1000):
+        bad = bytearray(good)
+        bad[7 + 16 + 4] = 2  # the Message ID that is expected next
+        bad[rng.randrange(28, len(bad))] ^= 1 << rng.randrange(8)
+        pair.b.endpoint.receive_datagram(bytes(bad), STRANGER, pair.now)
+    assert state_of(pair.b) == before
+    assert not pair.b.drain(pair.now)
+    still_works(pair)
+
+
+def test_strays_are_answered_sparingly_and_responses_never() -> None:
+    pair = Pair()
+    stray = Header(b"12345678", b"87654321", 46, 0x20, ExchangeType.INFORMATIONAL, 8, 5, 28)
+    for _ in range(50):
+        pair.b.endpoint.receive_datagram(stray.encode(), STRANGER, pair.now)
+    answers = pair.b.drain(pair.now)
+    assert 1 <= len(answers) <= 10
+    answer = Message.decode(answers[0].data)
+    assert (answer.spi_i, answer.spi_r) == (b"12345678", b"87654321")
+    assert (answer.message_id, answer.exchange) == (5, ExchangeType.INFORMATIONAL)
+    assert answer.flags == FLAG_RESPONSE
+    assert answer.payloads == [NotifyPayload(NotifyType.INVALID_IKE_SPI)]
+    pair.b.endpoint.receive_datagram(answers[0].data, STRANGER, pair.now)
+    assert not pair.b.drain(pair.now)
+
+
+@pytest.mark.parametrize(
+    ("version", "notify"), [(0x30, NotifyType.INVALID_MAJOR_VERSION), (0x10, None)]
+)
+def test_other_major_versions(version: int, notify: NotifyType | None) -> None:
+    pair = Pair()
+    header = Header(b"12345678", NO_SPI, 0, version, ExchangeType.IKE_SA_INIT, 8, 0, 28)
+    pair.b.endpoint.receive_datagram(header.encode(), STRANGER, pair.now)
+    answers = [Message.decode(d.data) for d in pair.b.drain(pair.now)]
+    assert [a.version for a in answers] == ([] if notify is None else [0x20])
+    assert [a.payloads for a in answers] == ([] if notify is None else [[NotifyPayload(notify)]])
+    assert not pair.b.endpoint._sas
+
+
+def test_a_higher_minor_version_and_reserved_bits_are_ignored() -> None:
+    pair = Pair()
+    pair.initiate()
+    data = bytearray(pair.sent[0][1].data)
+    data[17] = 0x2F
+    data[19] |= 0x47
+    path = Path(*reversed(pair.sent[0][1].path[:2]))
+    pair.b.endpoint.receive_datagram(bytes(data), path, pair.now)
+    assert pair.b.endpoint.half_open == 1
+
+
+@pytest.mark.parametrize("size", [0, 31, 33, 65000 - 28])
+def test_public_values_of_a_wrong_size_leave_nothing_behind(size: int) -> None:
+    pair = Pair()
+    pair.initiate()
+    message = Message.decode(pair.sent[0][1].data)
+    for index, payload in enumerate(message.payloads):
+        if isinstance(payload, KePayload):
+            message.payloads[index] = KePayload(KeId.CURVE25519, bytes(size))
+    pair.b.endpoint.receive_datagram(message.encode(), PEER, pair.now)
+    (answer,) = pair.b.drain(pair.now)
+    assert Message.decode(answer.data).payloads == [NotifyPayload(NotifyType.INVALID_SYNTAX)]
+    assert not pair.b.endpoint._sas
+
+
+def test_a_low_order_point_is_refused_by_both_roles() -> None:
+    pair = Pair()
+    pair.initiate()
+    message = Message.decode(pair.sent[0][1].data)
+    message.payloads = [
+        KePayload(p.method, bytes(32)) if isinstance(p, KePayload) else p for p in message.payloads
+    ]
+    pair.b.endpoint.receive_datagram(message.encode(), PEER, pair.now)
+    (answer,) = pair.b.drain(pair.now)
+    assert Message.decode(answer.data).payloads == [NotifyPayload(NotifyType.INVALID_SYNTAX)]
+    pair.drive(0.011)
+    response = Message.decode(next(d.data for n, d in pair.sent if n == "b"))
+    response.payloads = [
+        KePayload(p.method, bytes(32)) if isinstance(p, KePayload) else p for p in response.payloads
+    ]
+    other = Pair()
+    other.initiate()
+    response.spi_i = next(iter(other.a.endpoint._sas))
+    path = Path(*reversed(STRANGER[:2]))
+    other.a.endpoint.receive_datagram(response.encode(), path, other.now)
+    assert only_sa(other.a).agreed_suite is None
+    assert other.a.endpoint.counters["dropped_init_response_refused"] == 1
+    other.drive()
+    other.check_sads()
+
+
+def test_a_stripped_offer_is_noticed() -> None:
+    """Somebody in the middle removes the better algorithms; AUTH covers the message (2.15)."""
+    both = ("aes256gcm16-prfsha256-x25519", "aes128-sha256-x25519")
+    pair = Pair(a=peer("a", ike=both), b=peer("b", ike=both))
+    pair.initiate()
+    pair._queue.clear()
+    message = Message.decode(pair.sent[0][1].data)
+    for index, payload in enumerate(message.payloads):
+        if isinstance(payload, SaPayload):
+            weaker = payload.proposals[1]
+            message.payloads[index] = SaPayload((replace(weaker, number=1),))
+    path = Path(*reversed(pair.sent[0][1].path[:2]))
+    pair.b.endpoint.receive_datagram(message.encode(), path, pair.now)
+    pair.flush(pair.b)
+    pair.drive(0.5)
+    assert not pair.a.sad
+    assert not pair.b.sad
+
+
+def test_requests_before_authentication_are_dropped() -> None:
+    pair = Pair()
+    pair.initiate()
+    while len(pair.sent) < 3:
+        pair.step(pair.now + 1)
+    initiator, responder = only_sa(pair.a), only_sa(pair.b)
+    for sa, node in ((initiator, pair.b), (responder, pair.a)):
+        assert sa.sealing is not None
+        flags = FLAG_INITIATOR if sa.original_initiator else 0
+        mid = 1 if sa.original_initiator else 0
+        message = Message(sa.spi_i, sa.spi_r, ExchangeType.INFORMATIONAL, flags, mid, [])
+        before = state_of(node)
+        path = Path(sa.path.remote, sa.path.local)
+        node.endpoint.receive_datagram(seal_message(message, sa.sealing), path, pair.now)
+        assert state_of(node) == before
+        assert node.endpoint.counters["dropped_request_before_authentication"] == 1
+    pair.drive()
+    pair.check_sads()
+
+
+def test_nonces_and_public_values_are_never_used_twice() -> None:
+    seen: set[bytes] = set()
+    for seed in range(50):
+        pair = Pair(seed=seed)
+        pair.establish()
+        for _, datagram in pair.sent[:2]:
+            for payload in Message.decode(datagram.data).payloads:
+                if isinstance(payload, (NoncePayload, KePayload)):
+                    assert payload.data not in seen
+                    seen.add(payload.data)

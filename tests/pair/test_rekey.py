@@ -1,0 +1,202 @@
+"""Rekeying, collisions decided by chosen nonces, and Delete (RFC 7296, sections 1.4.1, 2.8,
+2.25).
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from ipsecme.ike.config import Lifetimes
+from ipsecme.ike.events import ChildSaClosed, ChildSaCreated, IkeSaClosed, IkeSaRekeyed
+from support.pair import Link, Node, Pair, peer
+
+LOW, HIGH = bytes(32), b"\xff" * 32
+PFS = "aes256gcm16-x25519-ecp256"
+
+
+def closed(node: Node) -> list[str]:
+    """Return why Child SAs ended."""
+    return node.reasons(ChildSaClosed)
+
+
+@pytest.mark.parametrize("who", ["a", "b"])
+@pytest.mark.parametrize("esp", ["aes256gcm16", PFS])
+def test_a_child_sa_is_replaced_and_the_old_one_receives_a_little_longer(
+    who: str, esp: str
+) -> None:
+    pair = Pair(a=peer("a", esp=(esp,)), b=peer("b", esp=(esp,)))
+    pair.establish()
+    node = getattr(pair, who)
+    old = set(node.sad)
+    pair.rekey(node, "net")
+    pair.drive(1)
+    pair.check_sads()
+    assert len(pair.a.sad) == len(pair.b.sad) == 2
+    assert old <= set(node.sad)
+    pair.drive(10)
+    assert len(pair.a.sad) == len(pair.b.sad) == 1
+    assert not old & set(node.sad)
+    assert closed(pair.a) == closed(pair.b) == ["rekeyed"]
+
+
+def test_the_responder_of_a_rekeying_waits_for_traffic_before_it_switches() -> None:
+    pair = Pair()
+    pair.establish()
+    (old,) = pair.b.sad
+    pair.rekey(pair.a, "net")
+    pair.drive(1)
+    (new,) = [p for p in pair.b.sad.values() if p.spi != old]
+    assert new.replaces == old
+    assert not new.outbound_ready
+    (mine,) = [p for p in pair.a.current if p.replaces]
+    assert mine.outbound_ready
+
+
+def test_forward_secrecy_uses_the_method_that_the_peer_prefers() -> None:
+    pair = Pair(a=peer("a", esp=(PFS,)), b=peer("b", esp=("aes256gcm16-ecp256",)))
+    pair.establish()
+    pair.rekey(pair.a, "net")
+    pair.drive(10)
+    pair.check_sads()
+    assert [e.suite.ke.name for e in pair.a.of(ChildSaCreated)] == ["NONE", "ECP_256"]
+
+
+@pytest.mark.parametrize("who", ["a", "b"])
+def test_an_ike_sa_is_replaced_with_its_child_sas(who: str) -> None:
+    pair = Pair()
+    pair.establish()
+    before = set(pair.a.sad), set(pair.b.sad)
+    pair.rekey(getattr(pair, who))
+    pair.drive(2)
+    assert (set(pair.a.sad), set(pair.b.sad)) == before
+    for node in (pair.a, pair.b):
+        (status,) = node.endpoint.status()
+        (live,) = [s for s in status.ike_sas if s.state == "established"]
+        assert live.original_initiator == (node.name == who)
+        assert len(live.children) == 1
+        assert not node.of(IkeSaClosed)
+    pair.rekey(pair.b, "net")  # controlled through the new IKE SA
+    pair.drive(60)
+    pair.check_sads()
+    assert len(pair.a.endpoint._sas) == len(pair.b.endpoint._sas) == 1
+
+
+def test_lifetimes_lead_to_rekeying_by_the_shorter_end() -> None:
+    short = Lifetimes(rekey=100, hard=120)
+    pair = Pair(a=peer("a", child_lifetimes=short, lifetimes=Lifetimes(rekey=250, hard=300)))
+    pair.establish()
+    pair.drive(1000)
+    pair.check_sads()
+    assert len(pair.b.of(ChildSaCreated)) >= 9
+    assert len(pair.b.of(IkeSaRekeyed)) >= 3
+    assert set(closed(pair.a)) == set(closed(pair.b)) == {"rekeyed"}
+    assert not pair.a.of(IkeSaClosed)
+
+
+@pytest.mark.parametrize(("a_nonce", "b_nonce", "loser"), [(LOW, HIGH, "a"), (HIGH, LOW, "b")])
+def test_two_child_rekeyings_at_once(a_nonce: bytes, b_nonce: bytes, loser: str) -> None:
+    pair = Pair()
+    pair.establish()
+    pair.a.rng.script.append(a_nonce)
+    pair.b.rng.script.append(b_nonce)
+    pair.rekey(pair.a, "net")
+    pair.rekey(pair.b, "net")
+    pair.drive(1)
+    pair.check_sads()
+    pair.drive(10)
+    pair.check_sads()
+    assert len(pair.a.sad) == len(pair.b.sad) == 1
+    # The end with the lowest nonce closes what it created (section 2.8.1).
+    assert ("redundant" in closed(pair.a)) == (loser == "a")
+    assert ("redundant" in closed(pair.b)) == (loser == "b")
+    assert len(closed(pair.a)) == len(closed(pair.b)) == 2
+
+
+@pytest.mark.parametrize(("a_nonce", "b_nonce", "winner"), [(LOW, HIGH, "b"), (HIGH, LOW, "a")])
+def test_two_ike_rekeyings_at_once(a_nonce: bytes, b_nonce: bytes, winner: str) -> None:
+    pair = Pair()
+    pair.establish()
+    pair.a.rng.script.append(a_nonce)
+    pair.b.rng.script.append(b_nonce)
+    pair.rekey(pair.a)
+    pair.rekey(pair.b)
+    pair.drive(100)
+    pair.check_sads()
+    for node in (pair.a, pair.b):
+        (status,) = node.endpoint.status()
+        (live,) = status.ike_sas
+        assert live.original_initiator == (node.name == winner)
+        assert len(live.children) == 1
+        assert not node.of(IkeSaClosed)
+    pair.rekey(pair.a, "net")
+    pair.drive(10)
+    pair.check_sads()
+
+
+def test_a_child_rekeying_meets_an_ike_rekeying() -> None:
+    pair = Pair()
+    pair.establish()
+    pair.rekey(pair.a)
+    pair.rekey(pair.b, "net")
+    pair.drive(60)
+    pair.check_sads()
+    assert len(pair.a.endpoint._sas) == len(pair.b.endpoint._sas) == 1
+
+
+@pytest.mark.parametrize("child", [None, "net"])
+def test_crossing_deletes_leave_nothing(child: str | None) -> None:
+    pair = Pair()
+    pair.establish()
+    pair.terminate(pair.a, child)
+    pair.terminate(pair.b, child)
+    pair.drive(60)
+    assert not pair.a.sad
+    assert not pair.b.sad
+    assert pair.a.endpoint.status()[0].state == ("down" if child is None else "up")
+
+
+def test_a_deleted_child_sa_leaves_the_ike_sa_and_can_come_again() -> None:
+    pair = Pair()
+    pair.establish()
+    pair.terminate(pair.b, "net")
+    pair.drive(1)
+    assert closed(pair.a) == ["deleted_by_peer"]
+    assert closed(pair.b) == ["deleted"]
+    assert not pair.a.sad
+    pair.initiate(pair.b)
+    pair.drive(1)
+    pair.check_sads()
+    assert len(pair.b.endpoint._sas) == 1
+
+
+def test_a_lost_answer_to_delete_is_repeated_by_a_closed_ike_sa() -> None:
+    pair = Pair()
+    pair.establish()
+    lost = iter([True])
+    pair.link.filter = lambda sender, _: not (sender == "b" and next(lost, False))
+    pair.terminate(pair.a)
+    pair.drive(5)
+    assert pair.a.reasons(IkeSaClosed) == ["deleted"]
+    assert pair.b.endpoint.counters["repeated_requests"] == 1
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_rekeyings_over_a_bad_link_end_with_one_pair(seed: int) -> None:
+    link = Link(latency=0.05, jitter=0.3, loss=0.15, duplicate=0.1, seed=seed)
+    pair = Pair(link, seed=seed)
+    pair.initiate()
+    pair.drive(60)
+    for _ in range(8):
+        node = link.random.choice([pair.a, pair.b])
+        other = pair.b if node is pair.a else pair.a
+        for end in (node, other)[: link.random.choice([1, 1, 2])]:
+            if end.endpoint.status()[0].state == "up":
+                end.endpoint.rekey("test", link.random.choice([None, "net"]), pair.now)
+                pair.flush(end)
+        pair.drive(link.random.choice([0.05, 1.0, 20.0]))
+    pair.drive(150)
+    pair.check_sads()
+    for end in (pair.a, pair.b):
+        assert not end.of(IkeSaClosed)
+        assert len(end.endpoint._sas) == 1
+        assert len(end.endpoint._services.inbound_spis) == len(end.sad) == 1
