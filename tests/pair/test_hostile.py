@@ -5,7 +5,6 @@ works.
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -398,7 +397,7 @@ def test_a_stripped_offer_is_noticed() -> None:
     for index, payload in enumerate(message.payloads):
         if isinstance(payload, SaPayload):
             weaker = payload.proposals[1]
-            message.payloads[index] = SaPayload((replace(weaker, number=1),))
+            message.payloads[index] = SaPayload((weaker._replace(number=1),))
     path = Path(*reversed(pair.sent[0][1].path[:2]))
     pair.b.endpoint.receive_datagram(message.encode(), path, pair.now)
     pair.flush(pair.b)

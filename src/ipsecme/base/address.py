@@ -7,6 +7,7 @@ an answer needs to leave by the way the question came (RFC 7296, section 2.11).
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import NamedTuple
 
 __all__ = ["Path", "Transport", "packed_address"]
@@ -39,6 +40,7 @@ class Path(NamedTuple):
         return f"{self.local} to {self.remote}"
 
 
+@lru_cache(maxsize=4096)
 def packed_address(text: str) -> bytes:
     """Return the 4 or 16 octets of an address."""
     return ipaddress.ip_address(text).packed

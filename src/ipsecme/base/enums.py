@@ -15,6 +15,8 @@ class OpenIntEnum(enum.IntEnum):
     is not kept: a peer that sends many numbers cannot make the registry grow.
     """
 
+    __hash__ = int.__hash__  # in C; Enum's own would hash the name
+
     @classmethod
     def of(cls, value: int) -> Self:
         """Return the member for `value`; the fast way in for decoders."""

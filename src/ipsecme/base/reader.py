@@ -41,7 +41,13 @@ class Reader:
 
     def uint16(self) -> int:
         """Read two octets."""
-        return int.from_bytes(self.take(2))
+        position = self._position
+        end = position + 2
+        if end > self._end:
+            raise Truncated(2, self._end - position)
+        self._position = end
+        data = self._data
+        return data[position] << 8 | data[position + 1]
 
     def uint32(self) -> int:
         """Read four octets."""

@@ -10,23 +10,23 @@ from ipsecme.base import LocalMisuse
 from ipsecme.crypto.algorithms import PRF
 from ipsecme.wire.numbers import PrfId
 
-__all__ = ["MAX_BLOCKS", "prf", "prf_plus"]
+__all__ = ["HASHES", "MAX_BLOCKS", "prf", "prf_plus"]
 
 MAX_BLOCKS = 255
 """prf+ counts its blocks in one octet."""
 
-_HASHES: dict[str, hashes.HashAlgorithm] = {
+HASHES: dict[str, hashes.HashAlgorithm] = {
     "sha256": hashes.SHA256(),
     "sha384": hashes.SHA384(),
     "sha512": hashes.SHA512(),
 }
 _BY_PRF: dict[PrfId, hashes.HashAlgorithm] = {
-    PrfId.of(number): _HASHES[row.hash_name] for number, row in PRF.items()
+    PrfId.of(number): HASHES[row.hash_name] for number, row in PRF.items()
 }
 
 
 def prf(number: PrfId, key: bytes, data: bytes) -> bytes:
-    """Return prf(key, data)."""
+    """Return the value of the pseudorandom function for `data` under `key`."""
     mac = HMAC(key, _BY_PRF[number])
     mac.update(data)
     return mac.finalize()

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from ipsecme.base import IpsecmeError, LocalMisuse
 from ipsecme.crypto.algorithms import ENCRYPTION, INTEGRITY
+from ipsecme.crypto.prf import HASHES
 
 if TYPE_CHECKING:
     from ipsecme.base import Rng, Secret
@@ -103,15 +105,14 @@ class _Gcm(_Unshared):
 class _CbcHmac(_Unshared):
     """AES-CBC with HMAC: a random IV, padding to the block, and the ICV over all before it."""
 
-    __slots__ = ("_algorithm", "_hash", "_icv", "_integrity_key", "_rng")
+    __slots__ = ("_algorithm", "_icv", "_mac", "_rng")
 
     def __init__(
         self, suite: IkeSuite, encryption_key: Secret, integrity_key: Secret, rng: Rng
     ) -> None:
         row = INTEGRITY[suite.integ]
         self._algorithm = algorithms.AES(encryption_key.reveal())
-        self._integrity_key = integrity_key.reveal()
-        self._hash = row.hash_name
+        self._mac = HMAC(integrity_key.reveal(), HASHES[row.hash_name])
         self._icv = row.icv
         self._rng = rng
 
@@ -135,7 +136,9 @@ class _CbcHmac(_Unshared):
         return _unpad(decryptor.update(sealed[16:]) + decryptor.finalize())
 
     def _tag(self, octets: bytes) -> bytes:
-        return hmac.digest(self._integrity_key, octets, self._hash)[: self._icv]
+        mac = self._mac.copy()
+        mac.update(octets)
+        return mac.finalize()[: self._icv]
 
 
 def _unpad(padded: bytes) -> bytes:

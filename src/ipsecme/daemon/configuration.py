@@ -24,6 +24,7 @@ from ipsecme.daemon.complaints import Complaint, ConfigurationRejected, complain
 from ipsecme.daemon.lines import LineFinder
 from ipsecme.daemon.resolve import Resolver, SystemResolver
 from ipsecme.daemon.schema import DaemonTable, File
+from ipsecme.dataplane.user.settings import UserSettings
 from ipsecme.ike.config import AdmissionConfig, EndpointConfig
 
 if TYPE_CHECKING:
@@ -39,12 +40,10 @@ _LARGEST_FILE = 4 << 20
 
 @dataclass(slots=True, frozen=True)
 class DaemonSettings:
-    """How the daemon runs. `listen` are the addresses of its sockets; `mtu` is the tunnel's."""
+    """How the daemon runs: where its control socket is, its log, and its packet process."""
 
     control: Path
-    listen: tuple[str, ...]
-    tun: str
-    mtu: int | None
+    user: UserSettings
     log_level: Literal["debug", "info", "warning", "error"]
     log_format: Literal["auto", "text", "json"]
     keylog: Path | None
@@ -162,9 +161,15 @@ def _settings(
             complaints.append(Complaint(str(path), line, "daemon.listen", message))
     return DaemonSettings(
         control=table.control or default_control(environment),
-        listen=tuple(listen),
-        tun=table.tun,
-        mtu=table.mtu,
+        user=UserSettings(
+            tun_name=table.tun,
+            mtu=table.mtu,
+            listen=tuple(listen),
+            nat_port=table.nat_port,
+            mark=table.mark,
+            table=table.table,
+            rule_priority=table.rule_priority,
+        ),
         log_level=table.log_level,
         log_format=table.log_format,
         keylog=path.parent / table.keylog if table.keylog else None,

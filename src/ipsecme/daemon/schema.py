@@ -171,8 +171,11 @@ class DaemonTable(_Table):
     listen: Annotated[list[str], Field(min_length=1)] | None = None
     ike_port: Port = 500
     nat_port: Port = 4500
-    tun: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,15}$")] = "ipsecme0"
-    mtu: Annotated[int, Field(ge=576, le=65535)] | None = None
+    tun: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,15}$")] = "ipsec0"
+    mtu: Annotated[int, Field(ge=1280, le=65000)] = 1400
+    mark: Annotated[int, Field(ge=1, le=0xFFFFFFFF)] = 4500
+    table: Annotated[int, Field(ge=256, le=0x7FFFFFFF)] = 4500
+    rule_priority: Annotated[int, Field(ge=1, le=32000)] = 4500
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "text", "json"] = "auto"
     keylog: FilePath | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from struct import Struct
+from struct import Struct, error as struct_error
 from typing import TYPE_CHECKING
 
 from ipsecme.base import MalformedMessage
@@ -12,8 +12,8 @@ from ipsecme.esp.reasons import DropReason
 from ipsecme.esp.replay import SEEN, EsnWindow, ReplayWindow
 from ipsecme.esp.selectors import Admission
 from ipsecme.esp.transform import opener, sizes
-from ipsecme.wire.esp import HEADER_OCTETS, PADDING, TRAILER_OCTETS
-from ipsecme.wire.ip import IPV6_OCTETS, read_headers
+from ipsecme.wire.esp import split_trailer, trailers
+from ipsecme.wire.ip import IPV4_OCTETS, IPV6_OCTETS, read_headers
 from ipsecme.wire.numbers import IpProtocol
 
 if TYPE_CHECKING:
@@ -36,8 +36,10 @@ _DUMMY = int(DropReason.DUMMY)
 _BAD_NEXT_HEADER = int(DropReason.BAD_NEXT_HEADER)
 _MALFORMED_PACKET = int(DropReason.MALFORMED_PACKET)
 _WRONG_SELECTORS = int(DropReason.WRONG_SELECTORS)
-_IPV4, _IPV6 = int(IpProtocol.IPV4), int(IpProtocol.IPV6)
-_NO_NEXT_HEADER = int(IpProtocol.NO_NEXT_HEADER)
+
+_VERSIONS: dict[int, int] = {IpProtocol.IPV4: 4, IpProtocol.IPV6: 6}
+_LEAST_IPV4 = IPV4_OCTETS + 4  # up to the ports, which are part of a flow's key
+_LEAST_IPV6 = IPV6_OCTETS + 4
 
 
 class InboundSa(Keyed):
@@ -51,9 +53,12 @@ class InboundSa(Keyed):
         "_admission",
         "_block_mask",
         "_flows",
-        "_icv_end",
         "_least",
+        "_mask",
         "_open",
+        "_overhead",
+        "_trailers_ipv4",
+        "_trailers_ipv6",
         "_window",
         "drops",
         "last_packet",
@@ -73,7 +78,10 @@ class InboundSa(Keyed):
         self._flows = flows
         self._least = measures.least
         self._block_mask = measures.block - 1
-        self._icv_end = HEADER_OCTETS + measures.iv + measures.icv
+        self._overhead = measures.overhead
+        self._mask = measures.alignment - 1
+        self._trailers_ipv4 = trailers(measures.alignment, IpProtocol.IPV4)
+        self._trailers_ipv6 = trailers(measures.alignment, IpProtocol.IPV6)
         self._window: ReplayWindow = window(pair.replay_window)
         self._admission = Admission(pair.remote_ts, pair.local_ts)
         self._open = opener(pair.suite, pair.inbound)
@@ -81,49 +89,50 @@ class InboundSa(Keyed):
     def open(self, packet: bytes) -> bytes | int:
         """Return the inner packet of an ESP packet, or the `DropReason` code.
 
-        The window moves after the ICV check and never before it. Every octet inside is checked
+        The window moves after the ICV check and never before it, and what is inside is looked at
         only then (RFC 4303, section 3.4.4).
         """
         size = len(packet)
-        if size < self._least or (size - self._icv_end) & self._block_mask:
+        if size < self._least or (size - self._overhead) & self._block_mask:
             return _BAD_LENGTH
         window = self._window
         sequence = window.locate(_low_sequence(packet)[0])
         if sequence <= 0:
             return _REPLAYED if sequence == SEEN else _STALE
-        plain = self._open(packet, sequence)
+        open_ = self._open
+        plain = open_(packet, sequence)
         if plain is None:
             return _BAD_ICV
         window.mark(sequence)
-        pad = plain[-2]
-        end = len(plain) - TRAILER_OCTETS - pad
-        if end < 0 or plain[end:-2] != PADDING[:pad]:
+        # Nearly all packets belong to a known flow and have the shortest trailer, so that one
+        # comparison covers padding, pad length, next header and the inner length. Whatever is the
+        # least unusual is looked at step by step.
+        try:
+            if plain[0] < 0x60:
+                end, key = _total_length(plain)[0], flow_key_ipv4(plain)
+                known = end >= _LEAST_IPV4 and plain[end:] == self._trailers_ipv4[end & self._mask]
+            else:
+                end, key = _payload_length(plain)[0] + IPV6_OCTETS, flow_key_ipv6(plain)
+                known = end >= _LEAST_IPV6 and plain[end:] == self._trailers_ipv6[end & self._mask]
+            if known and self._flows.get(key) is self:
+                return plain[:end]
+        except struct_error:
+            pass
+        return self._judge(plain)
+
+    def _judge(self, plain: bytes) -> bytes | int:
+        """Look at decrypted octets step by step."""
+        try:
+            payload, next_header = split_trailer(plain)
+        except MalformedMessage:
             return _BAD_PADDING
-        next_header = plain[-1]
-        if next_header == _IPV4:
-            return self._deliver_ipv4(plain, end)
-        if next_header == _IPV6:
-            return self._deliver_ipv6(plain, end)
-        return _DUMMY if next_header == _NO_NEXT_HEADER else _BAD_NEXT_HEADER
+        if next_header == IpProtocol.NO_NEXT_HEADER:
+            return _DUMMY
+        if next_header not in _VERSIONS:
+            return _BAD_NEXT_HEADER
+        return self._judge_packet(payload, _VERSIONS[next_header])
 
-    def _deliver_ipv4(self, plain: bytes, end: int) -> bytes | int:
-        if end < 24:
-            return self._deliver_slowly(plain[:end], 4)
-        total = _total_length(plain)[0]
-        if 24 <= total <= end and self._flows.get(flow_key_ipv4(plain)) is self:
-            return plain[:total]
-        return self._deliver_slowly(plain[:end], 4)
-
-    def _deliver_ipv6(self, plain: bytes, end: int) -> bytes | int:
-        if end < 44:
-            return self._deliver_slowly(plain[:end], 6)
-        total = IPV6_OCTETS + int(_payload_length(plain)[0])
-        if 44 <= total <= end and self._flows.get(flow_key_ipv6(plain)) is self:
-            return plain[:total]
-        return self._deliver_slowly(plain[:end], 6)
-
-    def _deliver_slowly(self, packet: bytes, version: int) -> bytes | int:
-        """Judge a packet of which the flow cache knows nothing."""
+    def _judge_packet(self, packet: bytes, version: int) -> bytes | int:
         try:
             headers = read_headers(packet)
         except MalformedMessage:

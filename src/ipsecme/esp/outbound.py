@@ -63,7 +63,8 @@ class OutboundSa(Keyed):
         size = len(packet)
         self.octets += size
         trailer = self._trailers[packet[0] >> 4][size & self._alignment_mask]
-        return self._seal(packet + trailer, sequence)
+        seal = self._seal
+        return seal(packet + trailer, sequence)
 
     def seal_dummy(self, payload: bytes) -> bytes | None:
         """Return a dummy packet, which the peer discards (RFC 4303, section 2.6)."""

@@ -68,13 +68,16 @@ class Identity:
         """Return the identity that a payload carries."""
         return cls(payload.id_type, payload.data)
 
-    def matches(self, other: Identity) -> bool:
-        """Compare type and data; domain names without case (section 3.5, RFC 4343)."""
-        if self.type != other.type:
-            return False
+    @property
+    def key(self) -> tuple[int, bytes]:
+        """Equal for identities that match; domain names have no case (section 3.5, RFC 4343)."""
         if self.type in (IdType.ID_FQDN, IdType.ID_RFC822_ADDR):
-            return self.data.lower() == other.data.lower()
-        return self.data == other.data
+            return self.type, self.data.lower()
+        return self.type, self.data
+
+    def matches(self, other: Identity) -> bool:
+        """Tell whether both name the same peer."""
+        return self.key == other.key
 
     def __str__(self) -> str:
         if self.type in (IdType.ID_IPV4_ADDR, IdType.ID_IPV6_ADDR):

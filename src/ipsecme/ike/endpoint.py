@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ipsecme.base import Rng
     from ipsecme.crypto.ke import KeyExchangeProvider
     from ipsecme.ike.commands import Command
-    from ipsecme.ike.config import ChildConfig, EndpointConfig, PeerConfig
+    from ipsecme.ike.config import ChildConfig, EndpointConfig, Identity, PeerConfig
     from ipsecme.ike.events import Event
     from ipsecme.wire.ike import Payload
 
@@ -66,6 +66,7 @@ class Endpoint:
         self._sas: dict[bytes, IkeSa] = {}
         self._by_request: dict[tuple[bytes, Transport], IkeSa] = {}
         self._half_open: set[IkeSa] = set()
+        self._by_identity: dict[tuple[str, tuple[int, bytes]], set[IkeSa]] = {}
         self._heap: list[tuple[float, int, IkeSa]] = []
         self._pushes = 0
         self._stray_budget: tuple[float, int] = (0.0, 0)
@@ -444,12 +445,27 @@ class Endpoint:
         if self._sas.get(sa.local_spi) is sa:
             del self._sas[sa.local_spi]
         self._half_open.discard(sa)
+        if sa.peer_identity is not None:
+            key = (sa.name, sa.peer_identity.key)
+            same = self._by_identity.get(key, set())
+            same.discard(sa)
+            if not same:
+                self._by_identity.pop(key, None)
         if sa.request_key is not None:
             self._by_request.pop(sa.request_key, None)
 
-    def others(self, sa: IkeSa, peer: PeerConfig) -> list[IkeSa]:
-        """Return the other live IKE SAs of a connection."""
-        return [o for o in self._sas.values() if o is not sa and o.peer is peer and o.is_live]
+    def identify(self, sa: IkeSa) -> None:
+        """Make an IKE SA known by its connection and its peer's identity."""
+        if sa.peer_identity is not None:
+            self._by_identity.setdefault((sa.name, sa.peer_identity.key), set()).add(sa)
+
+    def with_identity(self, peer: PeerConfig, identity: Identity) -> list[IkeSa]:
+        """Return the live IKE SAs of a connection with a peer of this identity."""
+        return [sa for sa in self._by_identity.get((peer.name, identity.key), ()) if sa.is_live]
+
+    def has_live(self, peer: PeerConfig, but: IkeSa) -> bool:
+        """Tell whether a connection has another live IKE SA."""
+        return any(sa is not but for sa in self._of(peer))
 
     def is_local_spi(self, spi: bytes) -> bool:
         """Tell whether an IKE SA has this local SPI."""

@@ -45,7 +45,7 @@ def open_message(datagram: bytes, header: Header, protection: Protection) -> byt
         last = payloads[-1] if payloads else None
         if not isinstance(last, EncryptedPayload):
             raise MalformedMessage("no Encrypted payload")
-        body, first = last.body, bytes((last.first_inside,))
+        body, first = last.octets, bytes((last.first_inside,))
     front = datagram[: len(datagram) - len(body)]
     return first + protection.open(front, body)
 

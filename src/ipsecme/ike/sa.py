@@ -250,10 +250,11 @@ class IkeSa:
         """Begin the life of an authenticated IKE SA."""
         self.peer, self.peer_identity = peer, identity
         self.established_at = now
+        registry = self.services.registry
         if initial_contact:
-            for other in self.services.registry.others(self, peer):
-                if other.peer_identity is not None and other.peer_identity.matches(identity):
-                    other.close("replaced", "the peer has no other IKE SA with us", now)
+            for other in registry.with_identity(peer, identity):
+                other.close("replaced", "the peer has no other IKE SA with us", now)
+        registry.identify(self)
         self.begin_life(now)
         self.export_keys()
         self.services.publish(
@@ -447,6 +448,7 @@ class IkeSa:
         if new.state is IkeState.HALF_OPEN:
             new.begin_life(now)
         self.services.registry.adopt(new)
+        self.services.registry.identify(new)
         self.children.move_to(new.children)
         self.heir = new
         new.jobs, self.jobs = self.jobs, deque()

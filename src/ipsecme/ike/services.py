@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ipsecme.base import Path, Rng
     from ipsecme.crypto.ke import KeyExchangeProvider
     from ipsecme.ike.commands import Command
-    from ipsecme.ike.config import EndpointConfig, PeerConfig
+    from ipsecme.ike.config import EndpointConfig, Identity, PeerConfig
     from ipsecme.ike.events import Event
     from ipsecme.ike.sa import IkeSa
 
@@ -34,8 +34,16 @@ class Registry(Protocol):
         """Forget an IKE SA."""
         ...
 
-    def others(self, sa: IkeSa, peer: PeerConfig) -> list[IkeSa]:
-        """Return the other live IKE SAs of a connection."""
+    def identify(self, sa: IkeSa) -> None:
+        """Make an IKE SA known by its connection and its peer's identity."""
+        ...
+
+    def with_identity(self, peer: PeerConfig, identity: Identity) -> list[IkeSa]:
+        """Return the live IKE SAs of a connection with a peer of this identity."""
+        ...
+
+    def has_live(self, peer: PeerConfig, but: IkeSa) -> bool:
+        """Tell whether a connection has another live IKE SA."""
         ...
 
     def is_local_spi(self, spi: bytes) -> bool:

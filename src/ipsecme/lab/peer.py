@@ -9,18 +9,27 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from ipsecme.lab.host import Host
+    from ipsecme.lab.host import Host, Interface
 
-__all__ = ["ChildSaView", "End", "IkeSaView", "Peer", "Tunnel"]
+__all__ = ["ChildSaView", "IkeSaView", "Peer", "Site", "Tunnel"]
 
 
 @dataclass(frozen=True, slots=True)
-class End:
-    """One end of a tunnel: its outer address (None: any), identity and protected networks."""
+class Site:
+    """A host at the edge of a site, with what it protects.
 
-    address: str | None
+    `address` is its own outer address, `reachable_as` what the other site must call it: None when
+    it hides behind a translator and can only call out. `inner` are addresses on the host itself,
+    one in each of the protected `networks`.
+    """
+
+    host: Host
+    outside: Interface
+    address: str
+    reachable_as: str | None
     identity: str
     networks: tuple[str, ...]
+    inner: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +72,7 @@ class IkeSaView:
 class Peer(Protocol):
     """A running daemon with one configured tunnel."""
 
-    host: Host
+    site: Site
 
     def start(self) -> None:
         """Start the daemon, wait until it listens, and have it know the tunnel."""

@@ -11,13 +11,12 @@ import shutil
 from typing import TYPE_CHECKING, Final
 
 from ipsecme.lab.errors import LabUnavailable
-from ipsecme.lab.peer import ChildSaView, End, IkeSaView, Tunnel
+from ipsecme.lab.peer import ChildSaView, IkeSaView, Site, Tunnel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ipsecme.lab.host import Host
     from ipsecme.lab.process import Process
 
 __all__ = ["SEARCH_PATH", "StrongSwan", "program", "render_tunnel"]
@@ -33,12 +32,12 @@ _PLUGINS: Final = (
 
 
 class StrongSwan:
-    """A charon daemon on `host` with one tunnel from `local` to `remote`."""
+    """A charon daemon at `site` with one tunnel to the site `remote`."""
 
-    def __init__(self, host: Host, tunnel: Tunnel, *, local: End, remote: End) -> None:
-        self.host = host
-        self.folder = host.folder / "strongswan"
-        self._configuration = render_tunnel(tunnel, local=local, remote=remote)
+    def __init__(self, site: Site, tunnel: Tunnel, *, remote: Site) -> None:
+        self.site = site
+        self.folder = site.host.folder / "strongswan"
+        self._configuration = render_tunnel(tunnel, local=site, remote=remote)
         self._control = self.folder / "vici.sock"
         self._settings = self.folder / "strongswan.conf"
         self._process: Process | None = None
@@ -49,7 +48,7 @@ class StrongSwan:
         log = self.folder / "charon.log"
         self._settings.write_text(_render_settings(self._control, log))
         (self.folder / "swanctl.conf").write_text(self._configuration)
-        self._process = self.host.start(
+        self._process = self.site.host.start(
             "charon",
             [program("charon-systemd")],
             environment={"STRONGSWAN_CONF": str(self._settings)},
@@ -99,7 +98,7 @@ class StrongSwan:
         return (self.folder / "charon.log").read_text(errors="replace")
 
     def _swanctl(self, *arguments: str) -> str:
-        return self.host.run(
+        return self.site.host.run(
             [program("swanctl"), *arguments, "--uri", f"unix://{self._control}"],
             seconds=40.0,
             environment={
@@ -117,7 +116,7 @@ def program(name: str) -> str:
     return found
 
 
-def render_tunnel(tunnel: Tunnel, *, local: End, remote: End) -> str:
+def render_tunnel(tunnel: Tunnel, *, local: Site, remote: Site) -> str:
     """Return the tunnel as the text of a swanctl.conf."""
     rekey_ike = _setting("rekey_time", tunnel.ike_rekey_seconds)
     rekey_child = _setting("rekey_time", tunnel.child_rekey_seconds)
@@ -125,8 +124,8 @@ def render_tunnel(tunnel: Tunnel, *, local: End, remote: End) -> str:
 connections {{
   {_CONNECTION} {{
     version = 2
-    local_addrs = {local.address or "%any"}
-    remote_addrs = {remote.address or "%any"}
+    local_addrs = {local.address}
+    remote_addrs = {remote.reachable_as or "%any"}
     proposals = {tunnel.ike}
     {rekey_ike}
     local {{

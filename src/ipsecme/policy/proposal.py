@@ -7,8 +7,8 @@ fits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from ipsecme.base import Incompatible
 from ipsecme.crypto.algorithms import ENCRYPTION, INTEGRITY, KEY_EXCHANGE, PRF
@@ -42,8 +42,7 @@ _OPTIONAL = {
 }
 
 
-@dataclass(slots=True, frozen=True)
-class Proposal:
+class Proposal(NamedTuple):
     """What one end accepts together. For ESP `prf` is empty and `ke` may hold NONE or nothing."""
 
     protocol: ProtocolId
@@ -82,8 +81,7 @@ class Proposal:
         return [(number, None) for number in by_kind.get(kind, ())]
 
 
-@dataclass(slots=True, frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """One proposal that both accept: as it goes on the wire, and what it means."""
 
     proposal: wire.Proposal
@@ -165,6 +163,22 @@ def _is_none(transform: wire.Transform) -> bool:
 
 
 def _match(theirs: wire.Proposal, ours: Proposal) -> Choice | None:
+    choice = _match_transforms(theirs.protocol, theirs.transforms, ours)
+    if choice is None:
+        return None
+    return choice._replace(
+        proposal=wire.Proposal(
+            theirs.number, theirs.protocol, theirs.spi, choice.proposal.transforms
+        )
+    )
+
+
+@lru_cache(maxsize=1024)
+def _match_transforms(
+    protocol: ProtocolId, transforms: tuple[wire.Transform, ...], ours: Proposal
+) -> Choice | None:
+    """Choose among the transforms; clients of one kind offer the same, so answers are kept."""
+    theirs = wire.Proposal(0, protocol, b"", transforms)
     if theirs.protocol != ours.protocol:
         return None
     required, optional = _REQUIRED[ours.protocol], _OPTIONAL[ours.protocol]

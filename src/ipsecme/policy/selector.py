@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ipsecme.base import ConfigError
@@ -135,6 +136,7 @@ def _port_range(text: str | None) -> tuple[int, int]:
     return ports
 
 
+@lru_cache(maxsize=4096)
 def selector_text(selector: TrafficSelector) -> str:
     """Return the text that `parse_selector` reads; OPAQUE ports are spelt so."""
     start, end = ipaddress.ip_address(selector.start), ipaddress.ip_address(selector.end)

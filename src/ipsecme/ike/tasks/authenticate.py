@@ -37,7 +37,7 @@ class Authenticate(Task):
             sa.suite.prf, sa.init_request, sa.nonces.responder, sa.keys.pi, identity.body()
         )
         ctx.out.append(_auth_payload(ctx, peer.psk, octets))
-        if not sa.services.registry.others(sa, peer):
+        if not sa.services.registry.has_live(peer, but=sa):
             ctx.out.append(NotifyPayload(NotifyType.INITIAL_CONTACT))
 
     def read_request(self, ctx: ExchangeContext) -> None:

@@ -11,7 +11,7 @@ from ipsecme.wire.numbers import ConfigAttributeType, ConfigType, PayloadType
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ipsecme.base import Reader, Writer
+    from ipsecme.base import Reader
 
 __all__ = ["ConfigAttribute", "ConfigPayload"]
 
@@ -46,11 +46,10 @@ class ConfigPayload(Payload):
             attributes.append(ConfigAttribute(number, reader.take(reader.uint16())))
         return cls(kind, tuple(attributes))
 
-    def encode(self, writer: Writer) -> None:
-        """Append type and attributes."""
-        writer.uint8(self.type)
-        writer.raw(bytes(3))
-        for attribute in self.attributes:
-            writer.uint16(attribute.type)
-            writer.uint16(len(attribute.value))
-            writer.raw(attribute.value)
+    def body(self) -> bytes:
+        """Return type and attributes."""
+        attributes = [
+            attribute.type.to_bytes(2) + len(attribute.value).to_bytes(2) + attribute.value
+            for attribute in self.attributes
+        ]
+        return bytes((self.type, 0, 0, 0)) + b"".join(attributes)

@@ -10,7 +10,7 @@ from ipsecme.wire.ike.payload import Payload
 from ipsecme.wire.numbers import PayloadType, ProtocolId
 
 if TYPE_CHECKING:
-    from ipsecme.base import Reader, Writer
+    from ipsecme.base import Reader
 
 __all__ = ["DeletePayload"]
 
@@ -42,10 +42,7 @@ class DeletePayload(Payload):
         reader.finish()
         return cls(protocol, spis)
 
-    def encode(self, writer: Writer) -> None:
-        """Append the body."""
-        writer.uint8(self.protocol)
-        writer.uint8(0 if self.protocol == ProtocolId.IKE else 4)
-        writer.uint16(len(self.spis))
-        for spi in self.spis:
-            writer.raw(spi)
+    def body(self) -> bytes:
+        """Return protocol, SPI size, count and SPIs."""
+        size = 0 if self.protocol == ProtocolId.IKE else 4
+        return bytes((self.protocol, size)) + len(self.spis).to_bytes(2) + b"".join(self.spis)

@@ -10,7 +10,7 @@ from ipsecme.wire.ike.payload import Payload
 from ipsecme.wire.numbers import EapCode, EapType, PayloadType
 
 if TYPE_CHECKING:
-    from ipsecme.base import Reader, Writer
+    from ipsecme.base import Reader
 
 __all__ = ["EapPayload"]
 
@@ -44,13 +44,8 @@ class EapPayload(Payload):
             return cls(code, identifier)
         return cls(code, identifier, EapType.of(reader.uint8()), reader.rest())
 
-    def encode(self, writer: Writer) -> None:
-        """Append the packet."""
-        writer.uint8(self.code)
-        writer.uint8(self.identifier)
-        if self.type is None:
-            writer.uint16(_HEADER_OCTETS)
-            return
-        writer.uint16(_HEADER_OCTETS + 1 + len(self.data))
-        writer.uint8(self.type)
-        writer.raw(self.data)
+    def body(self) -> bytes:
+        """Return the packet."""
+        inside = b"" if self.type is None else bytes((self.type,)) + self.data
+        size = _HEADER_OCTETS + len(inside)
+        return bytes((self.code, self.identifier)) + size.to_bytes(2) + inside

@@ -14,7 +14,7 @@ from ipsecme.wire.ike.payload import Payload
 from ipsecme.wire.numbers import PayloadType
 
 if TYPE_CHECKING:
-    from ipsecme.base import Reader, Writer
+    from ipsecme.base import Reader
 
 __all__ = ["EncryptedFragmentPayload", "EncryptedPayload"]
 
@@ -24,7 +24,7 @@ class EncryptedPayload(Payload):
     """IV, ciphertext and ICV of the protected payloads. Always the last payload of a message."""
 
     first_inside: PayloadType
-    body: bytes
+    octets: bytes
 
     @property
     def payload_type(self) -> PayloadType:
@@ -36,9 +36,9 @@ class EncryptedPayload(Payload):
         """Take the body as it is."""
         return cls(first_inside, reader.rest())
 
-    def encode(self, writer: Writer) -> None:
-        """Append the body."""
-        writer.raw(self.body)
+    def body(self) -> bytes:
+        """Return the body as it is."""
+        return self.octets
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class EncryptedFragmentPayload(Payload):
     first_inside: PayloadType
     number: int
     total: int
-    body: bytes
+    octets: bytes
 
     @property
     def payload_type(self) -> PayloadType:
@@ -63,8 +63,6 @@ class EncryptedFragmentPayload(Payload):
             raise MalformedMessage(f"fragment {number} of {total}")
         return cls(first_inside, number, total, reader.rest())
 
-    def encode(self, writer: Writer) -> None:
-        """Append numbers and body."""
-        writer.uint16(self.number)
-        writer.uint16(self.total)
-        writer.raw(self.body)
+    def body(self) -> bytes:
+        """Return numbers and what is encrypted."""
+        return self.number.to_bytes(2) + self.total.to_bytes(2) + self.octets

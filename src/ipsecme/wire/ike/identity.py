@@ -10,7 +10,7 @@ from ipsecme.wire.ike.payload import Payload
 from ipsecme.wire.numbers import IdType, PayloadType
 
 if TYPE_CHECKING:
-    from ipsecme.base import Reader, Writer
+    from ipsecme.base import Reader
 
 __all__ = ["IdentityPayload"]
 
@@ -25,13 +25,18 @@ class IdentityPayload(Payload):
     `reserved` keeps the three octets as they came, because AUTH covers them (section 2.15).
     """
 
-    payload_type: PayloadType
+    role: PayloadType
     id_type: IdType
     data: bytes
     reserved: bytes = b"\x00\x00\x00"
 
+    @property
+    def payload_type(self) -> PayloadType:
+        """IDi or IDr, the role."""
+        return self.role
+
     @classmethod
-    def decode(cls, reader: Reader, payload_type: PayloadType) -> IdentityPayload:
+    def decode(cls, reader: Reader, role: PayloadType) -> IdentityPayload:
         """Read type and data; addresses must have their size, names no control characters."""
         id_type = IdType.of(reader.uint8())
         reserved = reader.take(3)
@@ -41,11 +46,7 @@ class IdentityPayload(Payload):
             raise MalformedMessage(f"{id_type.name} of {len(data)} octets instead of {wanted}")
         if id_type in _TEXT and (not data or min(data) < 0x20):
             raise MalformedMessage(f"{id_type.name} is empty or holds control characters")
-        return cls(payload_type, id_type, data, reserved)
-
-    def encode(self, writer: Writer) -> None:
-        """Append the body."""
-        writer.raw(self.body())
+        return cls(role, id_type, data, reserved)
 
     def body(self) -> bytes:
         """Return type, reserved octets and data: what AUTH covers as ID' (section 2.15)."""

@@ -6,10 +6,11 @@ own four octets included). SK and SKF end the chain: what follows their Next Pay
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from ipsecme.base import MalformedMessage, Reader, Writer
+from ipsecme.base import MalformedMessage, Reader, Truncated
 from ipsecme.wire.ike.encrypted import EncryptedFragmentPayload, EncryptedPayload
 from ipsecme.wire.ike.header import HEADER_OCTETS, VERSION, Header
 from ipsecme.wire.ike.payload import Payload, UnknownPayload
@@ -24,9 +25,8 @@ __all__ = ["MAX_PAYLOADS", "Message", "decode_chain", "encode_chain"]
 MAX_PAYLOADS = 128
 """A message with more payloads than this is refused: no honest peer comes near it."""
 
-P = TypeVar("P", bound=Payload)
-
-_GENERIC_OCTETS = 4
+_GENERIC = struct.Struct("!BBH")
+_ENCRYPTED = frozenset({PayloadType.SK, PayloadType.SKF})
 
 
 @dataclass(slots=True)
@@ -78,15 +78,19 @@ class Message:
 def decode_chain(first: int, data: bytes, start: int = 0) -> list[Payload]:
     """Read payloads from `start` to the end of `data`, the first being of type `first`."""
     payloads: list[Payload] = []
-    reader = Reader(data, start)
+    end = len(data)
     kind = first
     while kind:
         if len(payloads) == MAX_PAYLOADS:
             raise MalformedMessage(f"more than {MAX_PAYLOADS} payloads")
-        following = reader.uint8()
-        flags = reader.uint8()
-        body = reader.fence(reader.uint16() - _GENERIC_OCTETS)
-        if kind in (PayloadType.SK, PayloadType.SKF):
+        if start + _GENERIC.size > end:
+            raise Truncated(_GENERIC.size, end - start)
+        following, flags, length = _GENERIC.unpack_from(data, start)
+        if length < _GENERIC.size or start + length > end:
+            raise MalformedMessage(f"a payload of {length} octets where {end - start} are left")
+        body = Reader(data, start + _GENERIC.size, start + length)
+        start += length
+        if kind in _ENCRYPTED:
             payloads.append(_decode_encrypted(kind, following, body))
             break
         decoder = DECODERS.get(kind)
@@ -96,7 +100,8 @@ def decode_chain(first: int, data: bytes, start: int = 0) -> list[Payload]:
             payloads.append(decoder(body))
             body.finish()
         kind = following
-    reader.finish()
+    if start != end:
+        raise MalformedMessage(f"{end - start} octets left over after the last payload")
     return payloads
 
 
@@ -109,18 +114,17 @@ def _decode_encrypted(kind: int, first_inside: int, body: Reader) -> Payload:
 
 def encode_chain(payloads: Sequence[Payload]) -> tuple[int, bytes]:
     """Return the type of the first payload (0 for none) and the octets of the chain."""
-    writer = Writer()
-    last = len(payloads) - 1
-    for index, payload in enumerate(payloads):
-        start = writer.size
-        if index < last:
-            writer.uint8(payloads[index + 1].payload_type)
+    following = 0
+    parts: list[bytes] = []
+    for payload in reversed(payloads):
+        flags = 0
+        if isinstance(payload, UnknownPayload):
+            flags = payload.flags
         elif isinstance(payload, (EncryptedPayload, EncryptedFragmentPayload)):
-            writer.uint8(payload.first_inside)
-        else:
-            writer.uint8(0)
-        writer.uint8(payload.flags if isinstance(payload, UnknownPayload) else 0)
-        writer.uint16(0)
-        payload.encode(writer)
-        writer.patch16(start + 2, writer.size - start)
-    return (payloads[0].payload_type if payloads else 0), writer.getvalue()
+            following = payload.first_inside
+        body = payload.body()
+        parts.append(body)
+        parts.append(_GENERIC.pack(following, flags, _GENERIC.size + len(body)))
+        following = payload.payload_type
+    parts.reverse()
+    return following, b"".join(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,11 @@ from ipsecme.wire.ike.payload import Payload
 from ipsecme.wire.numbers import NotifyType, PayloadType, ProtocolId
 
 if TYPE_CHECKING:
-    from ipsecme.base import Reader, Writer
+    from ipsecme.base import Reader
 
 __all__ = ["NotifyPayload"]
+
+_HEAD = struct.Struct("!BBH")
 
 _N = NotifyType
 _DATA_OCTETS: dict[int, range] = {
@@ -53,10 +56,6 @@ class NotifyPayload(Payload):
             raise MalformedMessage(f"{kind.name} with {len(data)} octets of data")
         return cls(kind, data, protocol, spi)
 
-    def encode(self, writer: Writer) -> None:
-        """Append the body."""
-        writer.uint8(self.protocol)
-        writer.uint8(len(self.spi))
-        writer.uint16(self.type)
-        writer.raw(self.spi)
-        writer.raw(self.data)
+    def body(self) -> bytes:
+        """Return protocol, SPI size, type, SPI and data."""
+        return _HEAD.pack(self.protocol, len(self.spi), self.type) + self.spi + self.data

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ipsecme.base import Writer
     from ipsecme.wire.numbers import PayloadType
 
 __all__ = ["Payload", "UnknownPayload"]
@@ -28,8 +27,8 @@ class Payload(ABC):
         """The number by which the previous payload announces this one."""
 
     @abstractmethod
-    def encode(self, writer: Writer) -> None:
-        """Append the body."""
+    def body(self) -> bytes:
+        """Return what follows the generic header."""
 
 
 @dataclass(slots=True)
@@ -41,7 +40,7 @@ class UnknownPayload(Payload):
 
     type: PayloadType
     flags: int
-    body: bytes
+    octets: bytes
 
     @property
     def payload_type(self) -> PayloadType:
@@ -53,6 +52,6 @@ class UnknownPayload(Payload):
         """True when the sender insists on being understood."""
         return bool(self.flags & 0x80)
 
-    def encode(self, writer: Writer) -> None:
-        """Append the body as it came."""
-        writer.raw(self.body)
+    def body(self) -> bytes:
+        """Return the body as it came."""
+        return self.octets

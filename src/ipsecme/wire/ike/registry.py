@@ -35,8 +35,8 @@ _T = PayloadType
 DECODERS: dict[int, Callable[[Reader], Payload]] = {
     _T.SA: SaPayload.decode,
     _T.KE: KePayload.decode,
-    _T.IDi: partial(IdentityPayload.decode, payload_type=_T.IDi),
-    _T.IDr: partial(IdentityPayload.decode, payload_type=_T.IDr),
+    _T.IDi: partial(IdentityPayload.decode, role=_T.IDi),
+    _T.IDr: partial(IdentityPayload.decode, role=_T.IDr),
     _T.CERT: CertPayload.decode,
     _T.CERTREQ: CertReqPayload.decode,
     _T.AUTH: AuthPayload.decode,
@@ -44,8 +44,8 @@ DECODERS: dict[int, Callable[[Reader], Payload]] = {
     _T.NOTIFY: NotifyPayload.decode,
     _T.DELETE: DeletePayload.decode,
     _T.VENDOR_ID: VendorIdPayload.decode,
-    _T.TSi: partial(TsPayload.decode, payload_type=_T.TSi),
-    _T.TSr: partial(TsPayload.decode, payload_type=_T.TSr),
+    _T.TSi: partial(TsPayload.decode, role=_T.TSi),
+    _T.TSr: partial(TsPayload.decode, role=_T.TSr),
     _T.CP: ConfigPayload.decode,
     _T.EAP: EapPayload.decode,
 }

@@ -1,11 +1,17 @@
-"""SA payload: proposals, transforms and their attributes (RFC 7296, section 3.3)."""
+"""SA payload: proposals, transforms and their attributes (RFC 7296, section 3.3).
+
+The substructures are tuples: they compare and hash fast, and transforms that were decoded once are
+handed out again for the same octets, because clients of one kind send the same lists.
+"""
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
-from ipsecme.base import MalformedMessage, OpenIntEnum, Reader, Writer
+from ipsecme.base import MalformedMessage, OpenIntEnum, Reader
 from ipsecme.wire.ike.payload import Payload
 from ipsecme.wire.numbers import (
     AttributeType,
@@ -27,6 +33,11 @@ __all__ = ["Attribute", "Proposal", "SaPayload", "Transform"]
 _MORE_PROPOSALS = 2
 _MORE_TRANSFORMS = 3
 _TV_FORM = 0x8000
+_CACHED_OCTETS = 512  # longer lists of transforms are decoded anew each time
+
+_PROPOSAL = struct.Struct("!BBHBBBB")
+_TRANSFORM = struct.Struct("!BBHBBH")
+_ATTRIBUTE = struct.Struct("!HH")
 
 _TRANSFORM_IDS: dict[int, type[OpenIntEnum]] = {
     TransformType.ENCR: EncrId,
@@ -37,22 +48,17 @@ _TRANSFORM_IDS: dict[int, type[OpenIntEnum]] = {
 }
 
 
-@dataclass(slots=True, frozen=True)
-class Attribute:
+class Attribute(NamedTuple):
     """A transform attribute: an `int` value in the short TV form, octets in the long TLV form."""
 
     type: AttributeType
     value: int | bytes
 
-    def encode(self, writer: Writer) -> None:
-        """Append type and value (section 3.3.5)."""
+    def encode(self) -> bytes:
+        """Return type and value (section 3.3.5)."""
         if isinstance(self.value, int):
-            writer.uint16(_TV_FORM | self.type)
-            writer.uint16(self.value)
-        else:
-            writer.uint16(self.type)
-            writer.uint16(len(self.value))
-            writer.raw(self.value)
+            return _ATTRIBUTE.pack(_TV_FORM | self.type, self.value)
+        return _ATTRIBUTE.pack(self.type, len(self.value)) + self.value
 
     @classmethod
     def decode(cls, reader: Reader) -> Attribute:
@@ -64,8 +70,7 @@ class Attribute:
         return cls(kind, reader.take(reader.uint16()))
 
 
-@dataclass(slots=True, frozen=True)
-class Transform:
+class Transform(NamedTuple):
     """One algorithm of one type. `id` is a member of the registry that `type` selects."""
 
     type: TransformType
@@ -81,18 +86,12 @@ class Transform:
                 return attribute.value
         return None
 
-    def encode(self, writer: Writer, *, last: bool) -> None:
-        """Append the transform substructure (section 3.3.2)."""
-        start = writer.size
-        writer.uint8(0 if last else _MORE_TRANSFORMS)
-        writer.uint8(0)
-        writer.uint16(0)
-        writer.uint8(self.type)
-        writer.uint8(0)
-        writer.uint16(self.id)
-        for attribute in self.attributes:
-            attribute.encode(writer)
-        writer.patch16(start + 2, writer.size - start)
+    def encode(self, *, last: bool) -> bytes:
+        """Return the transform substructure (section 3.3.2)."""
+        attributes = b"".join([attribute.encode() for attribute in self.attributes])
+        more = 0 if last else _MORE_TRANSFORMS
+        size = _TRANSFORM.size + len(attributes)
+        return _TRANSFORM.pack(more, 0, size, self.type, 0, self.id) + attributes
 
     @classmethod
     def decode(cls, reader: Reader) -> tuple[Transform, int]:
@@ -105,16 +104,13 @@ class Transform:
         number = body.uint16()
         registry = _TRANSFORM_IDS.get(kind)
         identifier = number if registry is None else registry.of(number)
-        if not body.remaining:
-            return cls(kind, identifier), more
         attributes = []
         while body.remaining:
             attributes.append(Attribute.decode(body))
         return cls(kind, identifier, tuple(attributes)), more
 
 
-@dataclass(slots=True, frozen=True)
-class Proposal:
+class Proposal(NamedTuple):
     """A numbered list of transforms for one protocol, with the SPI of its sender."""
 
     number: int
@@ -126,21 +122,22 @@ class Proposal:
         """Return the transforms of one type, in order of preference."""
         return [t for t in self.transforms if t.type == kind]
 
-    def encode(self, writer: Writer, *, last: bool) -> None:
-        """Append the proposal substructure (section 3.3.1)."""
-        start = writer.size
-        writer.uint8(0 if last else _MORE_PROPOSALS)
-        writer.uint8(0)
-        writer.uint16(0)
-        writer.uint8(self.number)
-        writer.uint8(self.protocol)
-        writer.uint8(len(self.spi))
-        writer.uint8(len(self.transforms))
-        writer.raw(self.spi)
-        end = len(self.transforms) - 1
-        for index, transform in enumerate(self.transforms):
-            transform.encode(writer, last=index == end)
-        writer.patch16(start + 2, writer.size - start)
+    def encode(self, *, last: bool) -> bytes:
+        """Return the proposal substructure (section 3.3.1)."""
+        transforms = _encode_transforms(self.transforms)
+        return (
+            _PROPOSAL.pack(
+                0 if last else _MORE_PROPOSALS,
+                0,
+                _PROPOSAL.size + len(self.spi) + len(transforms),
+                self.number,
+                self.protocol,
+                len(self.spi),
+                len(self.transforms),
+            )
+            + self.spi
+            + transforms
+        )
 
     @classmethod
     def decode(cls, reader: Reader) -> tuple[Proposal, int]:
@@ -153,14 +150,30 @@ class Proposal:
         spi_octets = body.uint8()
         count = body.uint8()
         spi = body.take(spi_octets)
-        transforms = []
-        for index in range(count):
-            transform, marker = Transform.decode(body)
-            if marker != (0 if index == count - 1 else _MORE_TRANSFORMS):
-                raise MalformedMessage(f"transform {index + 1} of {count} is marked {marker}")
-            transforms.append(transform)
-        body.finish()
-        return cls(number, protocol, spi, tuple(transforms)), more
+        octets = body.rest()
+        decode = _decode_cached if len(octets) <= _CACHED_OCTETS else _decode_transforms
+        return cls(number, protocol, spi, decode(octets, count)), more
+
+
+@lru_cache(maxsize=512)
+def _encode_transforms(transforms: tuple[Transform, ...]) -> bytes:
+    end = len(transforms) - 1
+    return b"".join([t.encode(last=index == end) for index, t in enumerate(transforms)])
+
+
+def _decode_transforms(octets: bytes, count: int) -> tuple[Transform, ...]:
+    reader = Reader(octets)
+    transforms = []
+    for index in range(count):
+        transform, marker = Transform.decode(reader)
+        if marker != (0 if index == count - 1 else _MORE_TRANSFORMS):
+            raise MalformedMessage(f"transform {index + 1} of {count} is marked {marker}")
+        transforms.append(transform)
+    reader.finish()
+    return tuple(transforms)
+
+
+_decode_cached = lru_cache(maxsize=512)(_decode_transforms)
 
 
 @dataclass(slots=True)
@@ -174,11 +187,10 @@ class SaPayload(Payload):
         """SA."""
         return PayloadType.SA
 
-    def encode(self, writer: Writer) -> None:
-        """Append all proposals."""
+    def body(self) -> bytes:
+        """Return all proposals."""
         end = len(self.proposals) - 1
-        for index, proposal in enumerate(self.proposals):
-            proposal.encode(writer, last=index == end)
+        return b"".join([p.encode(last=index == end) for index, p in enumerate(self.proposals)])
 
     @classmethod
     def decode(cls, reader: Reader) -> SaPayload:

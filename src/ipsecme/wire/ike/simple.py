@@ -14,7 +14,7 @@ from ipsecme.wire.ike.payload import Payload
 from ipsecme.wire.numbers import AuthMethod, CertEncoding, KeId, PayloadType
 
 if TYPE_CHECKING:
-    from ipsecme.base import Reader, Writer
+    from ipsecme.base import Reader
 
 __all__ = [
     "AuthPayload",
@@ -47,11 +47,9 @@ class KePayload(Payload):
         reader.take(2)
         return cls(method, reader.rest())
 
-    def encode(self, writer: Writer) -> None:
-        """Append method, reserved octets and public value."""
-        writer.uint16(self.method)
-        writer.uint16(0)
-        writer.raw(self.data)
+    def body(self) -> bytes:
+        """Return method, reserved octets and public value."""
+        return self.method.to_bytes(2) + b"\0\0" + self.data
 
 
 @dataclass(slots=True)
@@ -71,10 +69,9 @@ class CertPayload(Payload):
         """Read encoding and data."""
         return cls(CertEncoding.of(reader.uint8()), reader.rest())
 
-    def encode(self, writer: Writer) -> None:
-        """Append encoding and data."""
-        writer.uint8(self.encoding)
-        writer.raw(self.data)
+    def body(self) -> bytes:
+        """Return encoding and data."""
+        return bytes((self.encoding,)) + self.data
 
 
 @dataclass(slots=True)
@@ -94,10 +91,9 @@ class CertReqPayload(Payload):
         """Read encoding and the authorities' hashes."""
         return cls(CertEncoding.of(reader.uint8()), reader.rest())
 
-    def encode(self, writer: Writer) -> None:
-        """Append encoding and hashes."""
-        writer.uint8(self.encoding)
-        writer.raw(self.authorities)
+    def body(self) -> bytes:
+        """Return encoding and hashes."""
+        return bytes((self.encoding,)) + self.authorities
 
 
 @dataclass(slots=True)
@@ -119,11 +115,9 @@ class AuthPayload(Payload):
         reader.take(3)
         return cls(method, reader.rest())
 
-    def encode(self, writer: Writer) -> None:
-        """Append method, reserved octets and data."""
-        writer.uint8(self.method)
-        writer.raw(bytes(3))
-        writer.raw(self.data)
+    def body(self) -> bytes:
+        """Return method, reserved octets and data."""
+        return bytes((self.method, 0, 0, 0)) + self.data
 
 
 @dataclass(slots=True)
@@ -145,9 +139,9 @@ class NoncePayload(Payload):
             raise MalformedMessage(f"a nonce of {len(data)} octets; 16 to 256 are allowed")
         return cls(data)
 
-    def encode(self, writer: Writer) -> None:
-        """Append the nonce."""
-        writer.raw(self.data)
+    def body(self) -> bytes:
+        """Return the nonce."""
+        return self.data
 
 
 @dataclass(slots=True)
@@ -166,6 +160,6 @@ class VendorIdPayload(Payload):
         """Take it as it is."""
         return cls(reader.rest())
 
-    def encode(self, writer: Writer) -> None:
-        """Append it."""
-        writer.raw(self.data)
+    def body(self) -> bytes:
+        """Return it."""
+        return self.data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,12 +13,13 @@ from ipsecme.wire.numbers import PayloadType, TsType
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ipsecme.base import Reader, Writer
+    from ipsecme.base import Reader
 
 __all__ = ["OPAQUE_PORTS", "TrafficSelector", "TsPayload", "UnknownSelector"]
 
 OPAQUE_PORTS = (65535, 0)  # start and end port when the ports of the traffic cannot be seen
 
+_RANGE = struct.Struct("!BBHHH")
 _ADDRESS_OCTETS = {TsType.TS_IPV4_ADDR_RANGE: 4, TsType.TS_IPV6_ADDR_RANGE: 16}
 
 
@@ -35,16 +37,13 @@ class TrafficSelector(NamedTuple):
     start: bytes
     end: bytes
 
-    def encode(self, writer: Writer) -> None:
-        """Append the selector."""
+    def encode(self) -> bytes:
+        """Return the selector substructure (section 3.13.1)."""
         is_v4 = len(self.start) == 4
-        writer.uint8(TsType.TS_IPV4_ADDR_RANGE if is_v4 else TsType.TS_IPV6_ADDR_RANGE)
-        writer.uint8(self.protocol)
-        writer.uint16(8 + 2 * len(self.start))
-        writer.uint16(self.start_port)
-        writer.uint16(self.end_port)
-        writer.raw(self.start)
-        writer.raw(self.end)
+        kind = TsType.TS_IPV4_ADDR_RANGE if is_v4 else TsType.TS_IPV6_ADDR_RANGE
+        size = _RANGE.size + 2 * len(self.start)
+        head = _RANGE.pack(kind, self.protocol, size, self.start_port, self.end_port)
+        return head + self.start + self.end
 
     @classmethod
     def decode(cls, reader: Reader, protocol: int, octets: int) -> TrafficSelector:
@@ -66,38 +65,38 @@ class UnknownSelector(NamedTuple):
     protocol: int
     body: bytes
 
-    def encode(self, writer: Writer) -> None:
-        """Append the selector as it came."""
-        writer.uint8(self.type)
-        writer.uint8(self.protocol)
-        writer.uint16(4 + len(self.body))
-        writer.raw(self.body)
+    def encode(self) -> bytes:
+        """Return the selector as it came."""
+        return bytes((self.type, self.protocol)) + (4 + len(self.body)).to_bytes(2) + self.body
 
 
 @dataclass(slots=True)
 class TsPayload(Payload):
     """One or more selectors of the exchange initiator's (TSi) or responder's (TSr) side."""
 
-    payload_type: PayloadType
+    role: PayloadType
     selectors: Sequence[TrafficSelector | UnknownSelector]
 
+    @property
+    def payload_type(self) -> PayloadType:
+        """TSi or TSr, the role."""
+        return self.role
+
     @classmethod
-    def decode(cls, reader: Reader, payload_type: PayloadType) -> TsPayload:
+    def decode(cls, reader: Reader, role: PayloadType) -> TsPayload:
         """Read as many selectors as the payload announces, at least one."""
         count = reader.uint8()
         reader.take(3)
         if not count:
-            raise MalformedMessage(f"{payload_type.name} without a selector")
+            raise MalformedMessage(f"{role.name} without a selector")
         selectors = tuple(_decode_selector(reader) for _ in range(count))
         reader.finish()
-        return cls(payload_type, selectors)
+        return cls(role, selectors)
 
-    def encode(self, writer: Writer) -> None:
-        """Append count and selectors."""
-        writer.uint8(len(self.selectors))
-        writer.raw(bytes(3))
-        for selector in self.selectors:
-            selector.encode(writer)
+    def body(self) -> bytes:
+        """Return count and selectors."""
+        octets = b"".join([selector.encode() for selector in self.selectors])
+        return bytes((len(self.selectors), 0, 0, 0)) + octets
 
     def ranges(self) -> list[TrafficSelector]:
         """Return the selectors that are address ranges; the others cannot be matched."""
