@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 __all__ = [
     "ChildKeys",
     "IkeKeys",
+    "SharedKey",
     "child_keys",
     "ike_keys",
-    "psk_auth",
     "rekey_skeyseed",
     "signed_octets",
     "skeyseed",
@@ -102,6 +102,22 @@ def signed_octets(
     return message + other_nonce + prf(number, sk_p.reveal(), identity)
 
 
-def psk_auth(number: PrfId, secret: Secret, octets: bytes) -> bytes:
-    """Return AUTH for a shared secret: prf(prf(secret, "Key Pad for IKEv2"), octets)."""
-    return prf(number, prf(number, secret.reveal(), _KEY_PAD), octets)
+class SharedKey:
+    """A pre-shared key and what the PRFs make of it, which is the same in every exchange."""
+
+    __slots__ = ("_padded", "_secret")
+
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
+        self._padded: dict[PrfId, Secret] = {}
+
+    def auth(self, number: PrfId, octets: bytes) -> bytes:
+        """Return AUTH: prf(prf(secret, "Key Pad for IKEv2"), octets) (section 2.15)."""
+        padded = self._padded.get(number)
+        if padded is None:
+            padded = Secret(prf(number, self._secret.reveal(), _KEY_PAD))
+            self._padded[number] = padded
+        return prf(number, padded.reveal(), octets)
+
+    def __repr__(self) -> str:
+        return "SharedKey(...)"

@@ -7,8 +7,7 @@ before its answer leaves (RFC 7296, section 2.8).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from ipsecme.base import Path
@@ -17,29 +16,25 @@ if TYPE_CHECKING:
 __all__ = ["Command", "InstallSa", "RemoveSa", "RetireSa", "UpdatePath"]
 
 
-@dataclass(slots=True, frozen=True)
-class InstallSa:
+class InstallSa(NamedTuple):
     """Install both halves. If that fails, call `Endpoint.handle_install_failed`."""
 
     pair: SaPair
 
 
-@dataclass(slots=True, frozen=True)
-class RetireSa:
+class RetireSa(NamedTuple):
     """Send no more on the outbound half; a successor takes over. Inbound packets stay welcome."""
 
     spi: int
 
 
-@dataclass(slots=True, frozen=True)
-class RemoveSa:
+class RemoveSa(NamedTuple):
     """Forget both halves of the pair with this inbound SPI."""
 
     spi: int
 
 
-@dataclass(slots=True, frozen=True)
-class UpdatePath:
+class UpdatePath(NamedTuple):
     """Send the outbound packets of the pair with this inbound SPI along another path."""
 
     spi: int

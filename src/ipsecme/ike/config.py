@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ipsecme.base import ConfigError
+from ipsecme.crypto.keymat import SharedKey
 from ipsecme.policy.keywords import (
     DEFAULT_ESP_PROPOSALS,
     DEFAULT_IKE_PROPOSALS,
@@ -157,6 +158,10 @@ class PeerConfig:
     retransmission: Retransmission = Retransmission()
     liveness: float = 30.0
     encapsulate: bool = False
+    shared_key: SharedKey = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shared_key", SharedKey(self.psk))
 
 
 @dataclass(slots=True, frozen=True)

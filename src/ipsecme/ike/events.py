@@ -6,8 +6,7 @@ of the IKE SA in hexadecimal and stays the handle of that IKE SA until it is rek
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from ipsecme.base import Path, Secret
@@ -27,8 +26,7 @@ __all__ = [
 ]
 
 
-@dataclass(slots=True, frozen=True)
-class IkeSaEstablished:
+class IkeSaEstablished(NamedTuple):
     """Both ends are authenticated."""
 
     connection: str
@@ -40,8 +38,7 @@ class IkeSaEstablished:
     nat: str
 
 
-@dataclass(slots=True, frozen=True)
-class IkeSaFailed:
+class IkeSaFailed(NamedTuple):
     """An IKE SA did not come up. `reason` is a stable word, `detail` says it to people.
 
     Reasons: ``unreachable``, ``no_proposal_chosen``, ``authentication_failed``, ``invalid_syntax``,
@@ -56,8 +53,7 @@ class IkeSaFailed:
     path: Path
 
 
-@dataclass(slots=True, frozen=True)
-class IkeSaRekeyed:
+class IkeSaRekeyed(NamedTuple):
     """A new IKE SA took the place of an old one."""
 
     connection: str
@@ -67,8 +63,7 @@ class IkeSaRekeyed:
     suite: IkeSuite
 
 
-@dataclass(slots=True, frozen=True)
-class IkeSaClosed:
+class IkeSaClosed(NamedTuple):
     """An established IKE SA ended with all its Child SAs.
 
     Reasons: ``deleted`` (here), ``deleted_by_peer``, ``unreachable``, ``expired``, ``replaced``,
@@ -81,8 +76,7 @@ class IkeSaClosed:
     detail: str
 
 
-@dataclass(slots=True, frozen=True)
-class ChildSaCreated:
+class ChildSaCreated(NamedTuple):
     """A Child SA is up; `replaces` is the inbound SPI of the one that it rekeys."""
 
     connection: str
@@ -97,8 +91,7 @@ class ChildSaCreated:
     replaces: int | None
 
 
-@dataclass(slots=True, frozen=True)
-class ChildSaFailed:
+class ChildSaFailed(NamedTuple):
     """A Child SA did not come up; the IKE SA lives on.
 
     Reasons: ``no_proposal_chosen``, ``ts_unacceptable``, ``refused``, ``install_failed``.
@@ -111,8 +104,7 @@ class ChildSaFailed:
     detail: str
 
 
-@dataclass(slots=True, frozen=True)
-class ChildSaClosed:
+class ChildSaClosed(NamedTuple):
     """A Child SA is gone.
 
     Reasons: ``rekeyed``, ``deleted``, ``deleted_by_peer``, ``expired``, ``install_failed``,
@@ -126,8 +118,7 @@ class ChildSaClosed:
     reason: str
 
 
-@dataclass(slots=True, frozen=True)
-class PathChanged:
+class PathChanged(NamedTuple):
     """The peer's authenticated messages come by another way now (RFC 7296, section 2.23)."""
 
     connection: str
@@ -136,8 +127,7 @@ class PathChanged:
     new: Path
 
 
-@dataclass(slots=True, frozen=True)
-class IkeKeysDerived:
+class IkeKeysDerived(NamedTuple):
     """The keys of an IKE SA, given out only when `EndpointConfig.export_keys` says so."""
 
     connection: str

@@ -6,7 +6,7 @@ import hmac
 from typing import TYPE_CHECKING
 
 from ipsecme.base import ProtocolViolation
-from ipsecme.crypto.keymat import psk_auth, signed_octets
+from ipsecme.crypto.keymat import signed_octets
 from ipsecme.ike.config import Identity
 from ipsecme.ike.failures import AuthenticationFailed, NotifyReceived
 from ipsecme.ike.tasks.base import Task
@@ -14,7 +14,7 @@ from ipsecme.wire.ike import AuthPayload, IdentityPayload, NotifyPayload
 from ipsecme.wire.numbers import AuthMethod, NotifyType, PayloadType
 
 if TYPE_CHECKING:
-    from ipsecme.base import Secret
+    from ipsecme.crypto.keymat import SharedKey
     from ipsecme.ike.config import PeerConfig
     from ipsecme.ike.context import ExchangeContext
 
@@ -36,7 +36,7 @@ class Authenticate(Task):
         octets = signed_octets(
             sa.suite.prf, sa.init_request, sa.nonces.responder, sa.keys.pi, identity.body()
         )
-        ctx.out.append(_auth_payload(ctx, peer.psk, octets))
+        ctx.out.append(_auth_payload(ctx, peer.shared_key, octets))
         if not sa.services.registry.has_live(peer, but=sa):
             ctx.out.append(NotifyPayload(NotifyType.INITIAL_CONTACT))
 
@@ -52,7 +52,7 @@ class Authenticate(Task):
         octets = signed_octets(
             sa.suite.prf, sa.init_request, sa.nonces.responder, sa.keys.pi, identity.body()
         )
-        _verify(ctx, peer.psk, auth, octets, identity)
+        _verify(ctx, peer.shared_key, auth, octets, identity)
         ctx.peer, self._peer_identity = peer, Identity.of(identity)
 
     def _select_peer(
@@ -92,7 +92,7 @@ class Authenticate(Task):
             sa.suite.prf, sa.init_response, sa.nonces.initiator, sa.keys.pr, identity.body()
         )
         ctx.out.append(identity)
-        ctx.out.append(_auth_payload(ctx, peer.psk, octets))
+        ctx.out.append(_auth_payload(ctx, peer.shared_key, octets))
         initial_contact = ctx.notify(NotifyType.INITIAL_CONTACT) is not None
         ctx.on_commit(
             lambda: sa.become_established(
@@ -119,7 +119,7 @@ class Authenticate(Task):
         octets = signed_octets(
             sa.suite.prf, sa.init_response, sa.nonces.initiator, sa.keys.pr, identity.body()
         )
-        _verify(ctx, peer.psk, auth, octets, identity)
+        _verify(ctx, peer.shared_key, auth, octets, identity)
         ctx.on_commit(lambda: sa.become_established(peer, claimed, ctx.now, initial_contact=False))
 
 
@@ -127,14 +127,14 @@ def _payload(role: PayloadType, identity: Identity) -> IdentityPayload:
     return IdentityPayload(role, identity.type, identity.data)
 
 
-def _auth_payload(ctx: ExchangeContext, secret: Secret, octets: bytes) -> AuthPayload:
-    value = psk_auth(ctx.sa.suite.prf, secret, octets)
+def _auth_payload(ctx: ExchangeContext, key: SharedKey, octets: bytes) -> AuthPayload:
+    value = key.auth(ctx.sa.suite.prf, octets)
     return AuthPayload(AuthMethod.SHARED_KEY_MIC, value)
 
 
 def _verify(
     ctx: ExchangeContext,
-    secret: Secret,
+    key: SharedKey,
     auth: AuthPayload | None,
     octets: bytes,
     identity: IdentityPayload,
@@ -147,5 +147,5 @@ def _verify(
         raise AuthenticationFailed(
             f"{who} authenticates by {auth.method.name}, but a pre-shared key is configured"
         )
-    if not hmac.compare_digest(psk_auth(ctx.sa.suite.prf, secret, octets), auth.data):
+    if not hmac.compare_digest(key.auth(ctx.sa.suite.prf, octets), auth.data):
         raise AuthenticationFailed(f"{who} has another pre-shared key; compare psk at both ends")

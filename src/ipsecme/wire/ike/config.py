@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from ipsecme.wire.ike.payload import Payload
 from ipsecme.wire.numbers import ConfigAttributeType, ConfigType, PayloadType
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ class ConfigAttribute(NamedTuple):
 
 
 @dataclass(slots=True)
-class ConfigPayload(Payload):
+class ConfigPayload:
     """Request, reply, set or acknowledgement of configuration attributes."""
 
     type: ConfigType

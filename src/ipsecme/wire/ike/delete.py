@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ipsecme.base import MalformedMessage
-from ipsecme.wire.ike.payload import Payload
 from ipsecme.wire.numbers import PayloadType, ProtocolId
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ __all__ = ["DeletePayload"]
 
 
 @dataclass(slots=True)
-class DeletePayload(Payload):
+class DeletePayload:
     """What the sender closes: the IKE SA itself, or Child SAs by the sender's inbound SPIs."""
 
     protocol: ProtocolId

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ipsecme.base import MalformedMessage
-from ipsecme.wire.ike.payload import Payload
 from ipsecme.wire.numbers import EapCode, EapType, PayloadType
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ _HEADER_OCTETS = 4
 
 
 @dataclass(slots=True)
-class EapPayload(Payload):
+class EapPayload:
     """Code, identifier and, in requests and responses, a type with its data."""
 
     code: EapCode

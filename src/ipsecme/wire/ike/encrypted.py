@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ipsecme.base import MalformedMessage
-from ipsecme.wire.ike.payload import Payload
 from ipsecme.wire.numbers import PayloadType
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ __all__ = ["EncryptedFragmentPayload", "EncryptedPayload"]
 
 
 @dataclass(slots=True)
-class EncryptedPayload(Payload):
+class EncryptedPayload:
     """IV, ciphertext and ICV of the protected payloads. Always the last payload of a message."""
 
     first_inside: PayloadType
@@ -42,7 +41,7 @@ class EncryptedPayload(Payload):
 
 
 @dataclass(slots=True)
-class EncryptedFragmentPayload(Payload):
+class EncryptedFragmentPayload:
     """One of `total` fragments, counted from 1; the first announces the first payload inside."""
 
     first_inside: PayloadType

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ipsecme.base import MalformedMessage
-from ipsecme.wire.ike.payload import Payload
 from ipsecme.wire.numbers import IdType, PayloadType
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ _TEXT = frozenset({IdType.ID_FQDN, IdType.ID_RFC822_ADDR})
 
 
 @dataclass(slots=True)
-class IdentityPayload(Payload):
+class IdentityPayload:
     """Who the sender is (IDi, IDr) or whom the initiator wants to meet (IDr in a request).
 
     `reserved` keeps the three octets as they came, because AUTH covers them (section 2.15).

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ipsecme.base import MalformedMessage
-from ipsecme.wire.ike.payload import Payload
 from ipsecme.wire.numbers import NotifyType, PayloadType, ProtocolId
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ _DATA_OCTETS: dict[int, range] = {
 
 
 @dataclass(slots=True)
-class NotifyPayload(Payload):
+class NotifyPayload:
     """An error or status report; `protocol` and `spi` name a Child SA if it is about one."""
 
     type: NotifyType

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from ipsecme.wire.numbers import PayloadType
@@ -12,27 +11,25 @@ if TYPE_CHECKING:
 __all__ = ["Payload", "UnknownPayload"]
 
 
-class Payload(ABC):
+class Payload(Protocol):
     """A payload without its generic header. `payload_type` is fixed by the class or the instance.
 
     Each class has a classmethod `decode` that reads the whole body or raises `MalformedMessage`;
     `wire.ike.registry` says which type of payload it belongs to.
     """
 
-    __slots__ = ()
-
     @property
-    @abstractmethod
     def payload_type(self) -> PayloadType:
         """The number by which the previous payload announces this one."""
+        ...
 
-    @abstractmethod
     def body(self) -> bytes:
         """Return what follows the generic header."""
+        ...
 
 
 @dataclass(slots=True)
-class UnknownPayload(Payload):
+class UnknownPayload:
     """A payload of a type that this library does not interpret; re-encodes byte for byte.
 
     `flags` is the octet with the critical bit (0x80) as it came.

@@ -12,7 +12,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from ipsecme.base import MalformedMessage, OpenIntEnum, Reader
-from ipsecme.wire.ike.payload import Payload
 from ipsecme.wire.numbers import (
     AttributeType,
     EncrId,
@@ -177,7 +176,7 @@ _decode_cached = lru_cache(maxsize=512)(_decode_transforms)
 
 
 @dataclass(slots=True)
-class SaPayload(Payload):
+class SaPayload:
     """The offered proposals in order of preference, or the one chosen."""
 
     proposals: Sequence[Proposal]

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ipsecme.base import MalformedMessage
-from ipsecme.wire.ike.payload import Payload
 from ipsecme.wire.numbers import AuthMethod, CertEncoding, KeId, PayloadType
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ _NONCE_OCTETS = range(16, 257)
 
 
 @dataclass(slots=True)
-class KePayload(Payload):
+class KePayload:
     """A public value of a Key Exchange method (section 3.4)."""
 
     method: KeId
@@ -53,7 +52,7 @@ class KePayload(Payload):
 
 
 @dataclass(slots=True)
-class CertPayload(Payload):
+class CertPayload:
     """A certificate or what stands for one (section 3.6)."""
 
     encoding: CertEncoding
@@ -75,7 +74,7 @@ class CertPayload(Payload):
 
 
 @dataclass(slots=True)
-class CertReqPayload(Payload):
+class CertReqPayload:
     """A wish for certificates under certain authorities (section 3.7)."""
 
     encoding: CertEncoding
@@ -97,7 +96,7 @@ class CertReqPayload(Payload):
 
 
 @dataclass(slots=True)
-class AuthPayload(Payload):
+class AuthPayload:
     """Proof of identity (section 3.8)."""
 
     method: AuthMethod
@@ -121,7 +120,7 @@ class AuthPayload(Payload):
 
 
 @dataclass(slots=True)
-class NoncePayload(Payload):
+class NoncePayload:
     """A nonce of 16 to 256 octets (section 3.9)."""
 
     data: bytes
@@ -145,7 +144,7 @@ class NoncePayload(Payload):
 
 
 @dataclass(slots=True)
-class VendorIdPayload(Payload):
+class VendorIdPayload:
     """What a vendor calls itself (section 3.12)."""
 
     data: bytes

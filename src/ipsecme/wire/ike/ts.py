@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from ipsecme.base import MalformedMessage
-from ipsecme.wire.ike.payload import Payload
+from ipsecme.base import MalformedMessage, Reader
 from ipsecme.wire.numbers import PayloadType, TsType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ipsecme.base import Reader
 
 __all__ = ["OPAQUE_PORTS", "TrafficSelector", "TsPayload", "UnknownSelector"]
 
 OPAQUE_PORTS = (65535, 0)  # start and end port when the ports of the traffic cannot be seen
 
+_CACHED_OCTETS = 128  # clients of one kind ask for the same few selectors
 _RANGE = struct.Struct("!BBHHH")
 _ADDRESS_OCTETS = {TsType.TS_IPV4_ADDR_RANGE: 4, TsType.TS_IPV6_ADDR_RANGE: 16}
 
@@ -71,7 +71,7 @@ class UnknownSelector(NamedTuple):
 
 
 @dataclass(slots=True)
-class TsPayload(Payload):
+class TsPayload:
     """One or more selectors of the exchange initiator's (TSi) or responder's (TSr) side."""
 
     role: PayloadType
@@ -85,13 +85,9 @@ class TsPayload(Payload):
     @classmethod
     def decode(cls, reader: Reader, role: PayloadType) -> TsPayload:
         """Read as many selectors as the payload announces, at least one."""
-        count = reader.uint8()
-        reader.take(3)
-        if not count:
-            raise MalformedMessage(f"{role.name} without a selector")
-        selectors = tuple(_decode_selector(reader) for _ in range(count))
-        reader.finish()
-        return cls(role, selectors)
+        octets = reader.rest()
+        decode = _decode_cached if len(octets) <= _CACHED_OCTETS else _decode_selectors
+        return cls(role, decode(octets))
 
     def body(self) -> bytes:
         """Return count and selectors."""
@@ -101,6 +97,20 @@ class TsPayload(Payload):
     def ranges(self) -> list[TrafficSelector]:
         """Return the selectors that are address ranges; the others cannot be matched."""
         return [s for s in self.selectors if isinstance(s, TrafficSelector)]
+
+
+def _decode_selectors(octets: bytes) -> tuple[TrafficSelector | UnknownSelector, ...]:
+    reader = Reader(octets)
+    count = reader.uint8()
+    reader.take(3)
+    if not count:
+        raise MalformedMessage("a traffic selector payload without a selector")
+    selectors = tuple(_decode_selector(reader) for _ in range(count))
+    reader.finish()
+    return selectors
+
+
+_decode_cached = lru_cache(maxsize=1024)(_decode_selectors)
 
 
 def _decode_selector(reader: Reader) -> TrafficSelector | UnknownSelector:
