@@ -136,7 +136,9 @@ class MemoryDataPlane:
 
     def receive_esp(self, packets: Sequence[bytes]) -> None:
         """Take ESP packets from the network."""
-        self._processor.inbound_batch(packets, self._clock(), self.delivered)
+        strangers: list[bytes] = []
+        self._processor.inbound_batch(packets, self._clock(), self.delivered, strangers)
+        self._processor.note_drop(DropReason.UNKNOWN_SPI, len(strangers))
 
     def receive_ike(self, data: bytes, path: Path) -> None:
         """Take an IKE message from the network."""

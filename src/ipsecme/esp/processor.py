@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Processor", "Verdict"]
 
-_UNKNOWN_SPI = int(DropReason.UNKNOWN_SPI)
 _CONGESTION = int(DropReason.CONGESTION)
 _DUMMY = int(DropReason.DUMMY)
 _MALFORMED_PACKET = int(DropReason.MALFORMED_PACKET)
@@ -196,20 +195,22 @@ class Processor:
         packets: Iterable[bytes],
         now: float,
         delivered: list[bytes],
+        strangers: list[bytes],
         *,
         is_congested: bool = False,
     ) -> None:
         """Open ESP packets and append the inner packets to `delivered`.
 
-        `now` is in monotonic seconds; `is_congested` says that the packets' outer headers carry
-        the mark "congestion experienced".
+        What begins with no installed SPI is appended to `strangers`, uncounted: on the NAT
+        traversal port it may be something else than ESP. `now` is in monotonic seconds;
+        `is_congested` says that the packets' outer headers carry the mark "congestion experienced".
         """
         look_up = self._inbound.get
         waiting = self._waiting
         for packet in packets:
             sa = look_up(packet[:4])
             if sa is None:
-                self._drops[_UNKNOWN_SPI] += 1
+                strangers.append(packet)
                 continue
             inner = sa.open(packet)
             if is_congested and isinstance(inner, bytes):
@@ -240,13 +241,14 @@ class Processor:
     def inbound(self, packet: bytes, now: float, *, is_congested: bool = False) -> Verdict:
         """Open one packet."""
         sa = self._inbound.get(packet[:4])
-        drops = self._drops if sa is None else sa.drops
-        before, delivered = list(drops), list[bytes]()
-        self.inbound_batch((packet,), now, delivered, is_congested=is_congested)
-        spi = None if sa is None else sa.pair.spi
+        if sa is None:
+            self.note_drop(DropReason.UNKNOWN_SPI)
+            return Verdict(b"", DropReason.UNKNOWN_SPI)
+        before, delivered = list(sa.drops), list[bytes]()
+        self.inbound_batch((packet,), now, delivered, [], is_congested=is_congested)
         if not delivered:
-            return Verdict(b"", _difference(before, drops), spi)
-        return Verdict(delivered[0], None, spi)
+            return Verdict(b"", _difference(before, sa.drops), sa.pair.spi)
+        return Verdict(delivered[0], None, sa.pair.spi)
 
     def note_drop(self, reason: DropReason, count: int = 1) -> None:
         """Count packets that were lost around the engine."""
