@@ -168,9 +168,7 @@ class DownReply:
 
 @dataclass(slots=True, frozen=True)
 class RekeyRequest:
-    """Rekey a Child SA (all when `child` is None), or the IKE SA with `ike`; wait at most
-    `timeout`.
-    """
+    """Rekey the Child SAs, one of them, or with `ike` the IKE SA; wait at most `timeout`."""
 
     child: str | None = None
     ike: bool = False

@@ -1,6 +1,4 @@
-"""Where the control socket is unless somebody says otherwise; the same rule for daemon and
-client.
-"""
+"""Where the control socket is by default; one rule for daemon and client."""
 
 from __future__ import annotations
 
