@@ -159,6 +159,8 @@ class UserDataPlane:
 
     def _on_readable(self) -> None:
         for _ in range(_BATCH):
+            if self._channel.fileno() < 0:
+                return  # what was heard last was the end
             try:
                 octets = self._channel.recv(ch.MAX_MESSAGE)
             except BlockingIOError:
@@ -204,7 +206,9 @@ class UserDataPlane:
             future.set_result(Counters(collected, totals))
 
     def _end(self, text: str, *, is_expected: bool) -> None:
-        """Close the channel and tell everybody who waits."""
+        """Close the channel and tell everybody who waits, once."""
+        if self._channel.fileno() < 0:
+            return
         if self._loop is not None:
             self._loop.remove_reader(self._channel)
             self._loop.remove_writer(self._channel)

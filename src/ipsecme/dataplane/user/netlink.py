@@ -93,6 +93,8 @@ class Netlink:
 
     def execute(self, requests: Sequence[Request]) -> list[OSError | None]:
         """Have the kernel carry out requests in their order; return what it had against each."""
+        if not requests:
+            return []
         results: dict[int, OSError | None] = {}
         first = self._sequence + 1
         self._send(requests, _NLM_F_ACK)

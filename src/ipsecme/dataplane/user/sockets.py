@@ -111,7 +111,7 @@ class OuterSockets:
         try:
             for sock in (udp, raw):
                 _prepare(sock, family, settings)
-            _tell_more(udp, raw, family)
+            _ask_for_more(udp, raw, family)
             udp.bind((address, settings.nat_port))
             raw.bind((address, 0))
         except OSError as error:
@@ -151,16 +151,16 @@ def _prepare(sock: socket.socket, family: int, settings: UserSettings) -> None:
         sock.setsockopt(socket.SOL_SOCKET, option, settings.socket_buffer_octets)
     sock.setsockopt(socket.SOL_SOCKET, _SO_MARK, settings.mark)
     if family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
     else:
         sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT)
 
 
-def _tell_more(udp: socket.socket, raw: socket.socket, family: int) -> None:
+def _ask_for_more(udp: socket.socket, raw: socket.socket, family: int) -> None:
     """Ask for ancillary data. The raw IPv4 socket gets the whole outer header anyway."""
     udp.setsockopt(_SOL_UDP, _UDP_GRO, 1)
     if family == socket.AF_INET6:
+        udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         for sock in (udp, raw):
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
