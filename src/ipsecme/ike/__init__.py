@@ -1,7 +1,7 @@
 """The IKEv2 engine (RFC 7296): no sockets, no clock, no randomness of its own.
 
-`Endpoint` is all that a driver needs; the configuration says who the peers are, commands are what the
-engine wants done, events what has happened.
+`Endpoint` is all that a driver needs; the configuration says who the peers are, commands are what
+the engine wants done, events what has happened.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
     "Lifetimes",
     "PeerConfig",
     "RemoveSa",
-    "Retransmission",
     "RetireSa",
+    "Retransmission",
     "UpdatePath",
 ]
