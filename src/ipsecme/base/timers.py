@@ -12,22 +12,31 @@ K = TypeVar("K")
 class TimerTable(Generic[K]):
     """At most one deadline for each purpose. Times are monotonic seconds, given by the caller."""
 
-    __slots__ = ("_deadlines",)
+    __slots__ = ("_deadlines", "_earliest", "_is_known")
 
     def __init__(self) -> None:
         self._deadlines: dict[K, float] = {}
+        self._earliest: float | None = None
+        self._is_known = True  # False when `_earliest` must be looked for
 
     def arm(self, purpose: K, deadline: float) -> None:
         """Set the deadline of `purpose`, replacing an earlier one."""
+        before = self._deadlines.get(purpose)
         self._deadlines[purpose] = deadline
+        if self._earliest is None or deadline <= self._earliest:
+            self._earliest = deadline
+        elif before == self._earliest:
+            self._is_known = False
 
     def disarm(self, purpose: K) -> None:
         """Forget the deadline of `purpose`, if there is one."""
-        self._deadlines.pop(purpose, None)
+        if self._deadlines.pop(purpose, None) == self._earliest:
+            self._is_known = False
 
     def clear(self) -> None:
         """Forget all deadlines."""
         self._deadlines.clear()
+        self._earliest, self._is_known = None, True
 
     def deadline(self, purpose: K) -> float | None:
         """Return when `purpose` is due."""
@@ -35,7 +44,10 @@ class TimerTable(Generic[K]):
 
     def next_deadline(self) -> float | None:
         """Return the earliest deadline."""
-        return min(self._deadlines.values(), default=None)
+        if not self._is_known:
+            self._earliest = min(self._deadlines.values(), default=None)
+            self._is_known = True
+        return self._earliest
 
     def due(self, now: float) -> list[K]:
         """Remove and return the purposes whose time has come, earliest first."""
@@ -43,5 +55,5 @@ class TimerTable(Generic[K]):
             (at, i, k) for i, (k, at) in enumerate(self._deadlines.items()) if at <= now
         )
         for _, _, purpose in passed:
-            del self._deadlines[purpose]
+            self.disarm(purpose)
         return [purpose for _, _, purpose in passed]

@@ -127,8 +127,12 @@ class Children:
 
     def next_deadline(self) -> float | None:
         """Return the earliest deadline of them all."""
-        deadlines = (child.timers.next_deadline() for child in self._by_spi.values())
-        return min((d for d in deadlines if d is not None), default=None)
+        earliest: float | None = None
+        for child in self._by_spi.values():
+            deadline = child.timers.next_deadline()
+            if deadline is not None and (earliest is None or deadline < earliest):
+                earliest = deadline
+        return earliest
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due."""

@@ -62,6 +62,9 @@ class Endpoint:
         self._services = Services(
             config, rng or SystemRng(), key_exchange or SystemKeyExchange(), self
         )
+        self._by_address: dict[str | None, list[PeerConfig]] = {}
+        for peer in config.peers:
+            self._by_address.setdefault(peer.remote_address, []).append(peer)
         self._admission = Admission(config.admission, self._services.rng)
         self._sas: dict[bytes, IkeSa] = {}
         self._by_request: dict[tuple[bytes, Transport], IkeSa] = {}
@@ -353,13 +356,9 @@ class Endpoint:
 
     def _candidates(self, path: Path) -> tuple[PeerConfig, ...]:
         """Return the connections whose addresses allow this path, exact ones first."""
-        fitting = [
-            peer
-            for peer in self.config.peers
-            if peer.remote_address in (None, path.remote.address)
-            and peer.local_address in (None, path.local.address)
-        ]
-        return tuple(sorted(fitting, key=lambda peer: peer.remote_address is None))
+        local, remote = path.local.address, path.remote.address
+        exact, open_to_all = self._by_address.get(remote, ()), self._by_address.get(None, ())
+        return tuple(p for p in (*exact, *open_to_all) if p.local_address in (None, local))
 
     def _admit(self, header: Header, message: Message, path: Path, now: float) -> bool:
         nonce = next((p.data for p in message.payloads if isinstance(p, NoncePayload)), b"")

@@ -533,8 +533,10 @@ class IkeSa:
 
     def next_timeout(self) -> float | None:
         """Return when `handle_timeout` wants to be called."""
-        deadlines = (self.timers.next_deadline(), self.children.next_deadline())
-        return min((d for d in deadlines if d is not None), default=None)
+        own, of_children = self.timers.next_deadline(), self.children.next_deadline()
+        if own is None or of_children is None:
+            return of_children if own is None else own
+        return min(own, of_children)
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due."""
