@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import ValidationError
 
 from ipsecme.base import ConfigError
+from ipsecme.control import default_control_path
 from ipsecme.daemon import peers
 from ipsecme.daemon.complaints import Complaint, ConfigurationRejected, complaints_of
 from ipsecme.daemon.lines import LineFinder
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from ipsecme.ike.config import PeerConfig
 
-__all__ = ["DEFAULT_PATH", "Configuration", "DaemonSettings", "default_control", "load"]
+__all__ = ["DEFAULT_PATH", "Configuration", "DaemonSettings", "load"]
 
 DEFAULT_PATH = Path("/etc/ipsecme/ipsecme.toml")
 _LARGEST_FILE = 4 << 20
@@ -97,17 +98,6 @@ def load(
     )
 
 
-def default_control(environment: Mapping[str, str]) -> Path:
-    """Return where the control socket is when the file does not say."""
-    if folder := environment.get("RUNTIME_DIRECTORY"):
-        return Path(folder.split(":", 1)[0]) / "control.sock"
-    if os.geteuid() == 0:
-        return Path("/run/ipsecme/control.sock")
-    if folder := environment.get("XDG_RUNTIME_DIR"):
-        return Path(folder) / "ipsecme" / "control.sock"
-    return Path(f"/run/user/{os.geteuid()}/ipsecme/control.sock")
-
-
 def _read(path: Path) -> tuple[str, bool]:
     """Return the text of the file, and whether everybody may read it."""
     try:
@@ -160,7 +150,7 @@ def _settings(
             message = f"{text!r} is not an IP address"
             complaints.append(Complaint(str(path), line, "daemon.listen", message))
     return DaemonSettings(
-        control=table.control or default_control(environment),
+        control=table.control or Path(default_control_path(environment, os.geteuid())),
         user=UserSettings(
             tun_name=table.tun,
             mtu=table.mtu,

@@ -59,7 +59,6 @@ class Driver:
         endpoint: Endpoint,
         data_plane: DataPlane,
         send: Callable[[bytes, Path], OSError | None],
-        readers: Sequence[Reader],
         *,
         on_lost: Callable[[str], None],
         key_log: KeyLog | None = None,
@@ -67,10 +66,11 @@ class Driver:
         self.endpoint = endpoint
         self.data_plane = data_plane
         self._send_from_ike_port = send
-        self._readers = tuple(readers)
+        self._readers: list[Reader] = []
         self._on_lost = on_lost
         self._key_log = key_log
         self._loop = asyncio.get_running_loop()
+        self.started_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._armed_at: float | None = None
         self._installs = 0
@@ -80,6 +80,10 @@ class Driver:
         self._idle = asyncio.Event()
         self._poll: asyncio.Task[None] | None = None
         self._complaints: dict[tuple[str, int], float] = {}
+
+    def add_reader(self, reader: Reader) -> None:
+        """Let a reader hear all events from now on."""
+        self._readers.append(reader)
 
     async def start(self) -> None:
         """Begin to count traffic as signs of life. The data plane has been started."""

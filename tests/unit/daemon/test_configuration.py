@@ -9,7 +9,8 @@ import pytest
 
 from ipsecme.base import ConfigError
 from ipsecme.daemon.complaints import ConfigurationRejected
-from ipsecme.daemon.configuration import Configuration, default_control, load
+from ipsecme.daemon.configuration import Configuration, load
+from ipsecme.dataplane.user.settings import UserSettings
 from ipsecme.ike.config import Identity, Lifetimes
 from ipsecme.policy.selector import selector_text
 from ipsecme.wire.numbers import EncrId, IdType
@@ -86,7 +87,10 @@ def test_every_key_arrives_where_it_belongs(tmp_path: Path) -> None:
         ike_port = 1500
         nat_port = 14500
         tun = "vpn0"
-        mtu = 1400
+        mtu = 1350
+        mark = 7
+        table = 700
+        rule_priority = 70
         log_level = "debug"
         log_format = "json"
         keylog = "keys"
@@ -125,14 +129,17 @@ def test_every_key_arrives_where_it_belongs(tmp_path: Path) -> None:
     )
     endpoint, daemon = configuration.endpoint, configuration.daemon
     assert str(daemon.control) == "/run/test/control.sock"
-    assert daemon.listen == ("192.0.2.1", "2001:db8::1")
-    assert (endpoint.ike_port, endpoint.nat_port, endpoint.keepalive) == (1500, 14500, 10)
-    assert (daemon.tun, daemon.mtu, daemon.log_level, daemon.log_format) == (
-        "vpn0",
-        1400,
-        "debug",
-        "json",
+    assert daemon.user == UserSettings(
+        tun_name="vpn0",
+        mtu=1350,
+        listen=("192.0.2.1", "2001:db8::1"),
+        nat_port=14500,
+        mark=7,
+        table=700,
+        rule_priority=70,
     )
+    assert (endpoint.ike_port, endpoint.nat_port, endpoint.keepalive) == (1500, 14500, 10)
+    assert (daemon.log_level, daemon.log_format) == ("debug", "json")
     assert daemon.keylog == tmp_path / "keys"
     assert endpoint.export_keys
     assert (endpoint.admission.cookie_threshold, endpoint.admission.half_open_limit) == (0, 7)
@@ -330,23 +337,9 @@ def test_an_empty_file_is_accepted_with_a_warning(tmp_path: Path) -> None:
     assert configuration.warnings[0].endswith("add [connections.NAME]")
 
 
-@pytest.mark.parametrize(
-    ("environment", "expected"),
-    [
-        ({"RUNTIME_DIRECTORY": "/run/a:/run/b"}, "/run/a/control.sock"),
-        ({"XDG_RUNTIME_DIR": "/run/user/7"}, "/run/user/7/ipsecme/control.sock"),
-    ],
-)
-def test_the_control_socket_is_where_the_system_wants_it(
-    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], expected: str
-) -> None:
-    monkeypatch.setattr("os.geteuid", lambda: 7)
-    assert default_control(environment) == Path(expected)
-
-
-def test_root_has_its_control_socket_in_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.geteuid", lambda: 0)
-    assert default_control({}) == Path("/run/ipsecme/control.sock")
+def test_the_control_socket_is_where_the_client_looks_for_it(tmp_path: Path) -> None:
+    configuration = read(tmp_path, SIX_LINES, environment={"RUNTIME_DIRECTORY": "/run/a:/run/b"})
+    assert configuration.daemon.control == Path("/run/a/control.sock")
 
 
 def test_a_configuration_does_not_show_its_secrets(tmp_path: Path) -> None:

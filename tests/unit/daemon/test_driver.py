@@ -76,7 +76,8 @@ class Node:
         self.lost: list[str] = []
         self.changed = asyncio.Event()
         self.plane = plane
-        self.driver = Driver(endpoint, plane, wire.send, (self._read,), on_lost=self.lost.append)
+        self.driver = Driver(endpoint, plane, wire.send, on_lost=self.lost.append)
+        self.driver.add_reader(self._read)
         wire.drivers[address] = self.driver
 
     def _read(self, event: events.Event, _now: float) -> None:
