@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from ipsecme.ike.config import AdmissionConfig, Identity, Retransmission
@@ -19,8 +21,19 @@ from ipsecme.wire.ike import (
 from ipsecme.wire.numbers import ExchangeType, KeId, NotifyType
 from support.pair import A, B, Link, Pair, peer
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ipsecme.ike.services import Datagram
+
 CBC = "aes128-sha256-ecp256"
 GCM = "aes256gcm16-prfsha256-x25519"
+
+
+def all_but(lost: int) -> Callable[[str, Datagram], bool]:
+    """Return a filter that loses one datagram, counted from 0."""
+    keep = iter(index != lost for index in range(100))
+    return lambda _sender, _datagram: next(keep)
 
 
 def inits(pair: Pair, sender: str) -> list[Message]:
@@ -196,8 +209,7 @@ def test_keys_are_exported_only_on_demand() -> None:
 
 def test_losing_any_one_datagram_does_not_matter() -> None:
     for lost in range(4):
-        keep = iter(index != lost for index in range(100))
-        pair = Pair(Link(filter=lambda _sender, _datagram: next(keep)))
+        pair = Pair(Link(filter=all_but(lost)))
         pair.establish()
         pair.check_sads()
         assert pair.a.names() == ["IkeSaEstablished", "ChildSaCreated"]
