@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Final
 
+from ipsecme.base import LocalMisuse
 from ipsecme.lab.errors import LabUnavailable
 from ipsecme.lab.peer import ChildSaView, IkeSaView, Site, Tunnel
 
@@ -68,6 +69,13 @@ class StrongSwan:
         if self._process:
             self._process.kill()
             self._process = None
+
+    @property
+    def pid(self) -> int:
+        """Process id of charon."""
+        if self._process is None:
+            raise LocalMisuse("charon does not run")
+        return self._process.pid
 
     def initiate(self) -> None:
         """Initiate the Child SA, and the IKE SA if there is none."""
