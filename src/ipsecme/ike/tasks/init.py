@@ -11,7 +11,7 @@ from ipsecme.ike.failures import NotifyReceived, Refused
 from ipsecme.ike.tasks.base import Task
 from ipsecme.policy.proposal import choose, confirm, offer
 from ipsecme.wire.ike import KePayload, NoncePayload, NotifyPayload, SaPayload
-from ipsecme.wire.numbers import KeId, NotifyType, TransformType
+from ipsecme.wire.numbers import KeId, NotifyType
 
 if TYPE_CHECKING:
     from ipsecme.base import Secret
@@ -161,5 +161,3 @@ def _check_numbers(sa_payload: SaPayload) -> None:
     """Section 3.3.1: an offer starts with proposal number 1."""
     if sa_payload.proposals[0].number != 1:
         raise ProtocolViolation("the first proposal's number is not 1")
-    if not all(p.of_type(TransformType.ENCR) for p in sa_payload.proposals):
-        raise Incompatible("a proposal without an encryption algorithm")
