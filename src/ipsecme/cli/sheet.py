@@ -1,0 +1,60 @@
+"""Printing labelled values: wrapped under themselves on a terminal, one line each in a pipe."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+from rich.text import Text
+
+__all__ = ["Sheet", "plain"]
+
+_LABEL_WIDTH = 10
+_NARROWEST = 24
+
+
+class Sheet:
+    """Prints to standard output; colours and wrapping are for terminals alone."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False, markup=False, emoji=False)
+
+    def head(self, text: Text, indent: int = 0) -> None:
+        """Print a heading."""
+        self._print(Text(" " * indent), text, indent + 2)
+
+    def row(self, label: str, value: Text | str, indent: int = 2, style: str = "dim") -> None:
+        """Print a value with its label; nothing for an empty value."""
+        text = Text(plain(value)) if isinstance(value, str) else value
+        if text:
+            start = Text(" " * indent).append(label.ljust(_LABEL_WIDTH), style=style)
+            self._print(start, text, indent + _LABEL_WIDTH)
+
+    def gap(self) -> None:
+        """Print an empty line."""
+        self._write(Text())
+
+    def _print(self, start: Text, text: Text, hang: int) -> None:
+        if not self.console.is_terminal:
+            self._write(start + text)
+            return
+        width = max(self.console.width - hang, _NARROWEST)
+        for number, line in enumerate(text.wrap(self.console, width)):
+            line.rstrip()
+            self._write((start if number == 0 else Text(" " * hang)) + line)
+
+    def _write(self, line: Text) -> None:
+        line.rstrip()
+        self.console.print(line, soft_wrap=True)
+
+
+def plain(text: str) -> str:
+    """Return text that cannot play tricks on a terminal: what is not printable is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def is_terminal() -> bool:
+    """Tell whether people read standard output."""
+    return sys.stdout.isatty()
