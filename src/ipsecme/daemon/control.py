@@ -13,6 +13,7 @@ import json
 import os
 import time
 import traceback
+from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 
 from aiohttp import web
@@ -147,7 +148,8 @@ class ControlServer:
         except (schema.SchemaError, ValueError) as error:
             response = _error(400, "bad_request", str(error))
         except web.HTTPException as error:
-            response = _error(error.status, "bad_request", f"{error.reason}: {request.path}")
+            code = "not_found" if error.status == HTTPStatus.NOT_FOUND else "bad_request"
+            response = _error(error.status, code, f"{error.reason}: {request.path}")
         except Exception as error:  # noqa: BLE001 - a fault of ours must not look like silence
             text = "".join(traceback.format_exception(error))
             log.error("internal_error", msg=f"{error!r}; please report this", traceback=text)

@@ -81,7 +81,8 @@ class Operator:
 
         Raises `LocalMisuse` for unknown names and for connections that cannot be called.
         """
-        wanted = {child} if child else {config.name for config in self._peer(name).children}
+        peer = self._peer(name)
+        wanted = {child} if child else {config.name for config in peer.children}
         wait = _Wait(name, {("up", one) for one in wanted})
         self._waits.append(wait)
         try:

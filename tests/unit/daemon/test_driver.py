@@ -10,144 +10,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipsecme.base import Path, Secret, SystemRefused, Transport
-from ipsecme.daemon.driver import Driver
+from ipsecme.base import Path, SystemRefused, Transport
 from ipsecme.daemon.log import configure
 from ipsecme.dataplane import Counters, SaCounters, Totals
 from ipsecme.dataplane.memory import MemoryDataPlane, MemoryNetwork
 from ipsecme.ike import events
-from ipsecme.ike.config import ChildConfig, EndpointConfig, Identity, PeerConfig, Retransmission
-from ipsecme.ike.endpoint import Endpoint
-from ipsecme.policy.selector import parse_selector
+from support.drivers import EAST, WEST, Node, SlowPlane, Wire, make_endpoint
+from support.esp import echo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from ipsecme.dataplane import DataPlane, Listener
-    from ipsecme.policy.parameters import SaPair
-
-WEST, EAST = "192.0.2.1", "192.0.2.2"
-INNER = {WEST: "10.1.0.0/24", EAST: "10.2.0.0/24"}
-
-
-def make_endpoint(
-    local: str, remote: str, *, encapsulate: bool = False, tries: int = 10
-) -> Endpoint:
-    child = ChildConfig("net", (parse_selector(INNER[local]),), (parse_selector(INNER[remote]),))
-    peer = PeerConfig(
-        "site",
-        Identity.parse(local),
-        Identity.parse(remote),
-        Secret(b"a long and winding secret"),
-        (child,),
-        local,
-        remote,
-        retransmission=Retransmission(first_wait=0.02, factor=1, tries=tries),
-        encapsulate=encapsulate,
-    )
-    return Endpoint(EndpointConfig((peer,)))
-
-
-class Wire:
-    """Carries datagrams of the IKE port between drivers, and remembers them."""
-
-    def __init__(self) -> None:
-        self.drivers: dict[str, Driver] = {}
-        self.sent: list[tuple[bytes, Path]] = []
-        self.is_cut = False
-        self.error: OSError | None = None
-
-    def send(self, data: bytes, path: Path) -> OSError | None:
-        if self.error is not None:
-            return self.error
-        self.sent.append((data, path))
-        driver = self.drivers.get(path.remote.address)
-        if driver is not None and not self.is_cut:
-            way_back = Path(path.remote, path.local)
-            asyncio.get_running_loop().call_soon(driver.receive, [(data, way_back)])
-        return None
-
-
-class Node:
-    """A driver with what it reported."""
-
-    def __init__(self, wire: Wire, address: str, endpoint: Endpoint, plane: DataPlane) -> None:
-        self.events: list[events.Event] = []
-        self.lost: list[str] = []
-        self.changed = asyncio.Event()
-        self.plane = plane
-        self.driver = Driver(endpoint, plane, wire.send, on_lost=self.lost.append)
-        self.driver.add_reader(self._read)
-        wire.drivers[address] = self.driver
-
-    def _read(self, event: events.Event, _now: float) -> None:
-        self.events.append(event)
-        self.changed.set()
-
-    async def start(self) -> None:
-        await self.plane.start(self.driver)
-        await self.driver.start()
-
-    async def stop(self) -> None:
-        await self.driver.stop()
-        await self.plane.close()
-
-    async def until(self, kind: type[events.Event]) -> events.Event:
-        async with asyncio.timeout(10):
-            while True:
-                for event in self.events:
-                    if isinstance(event, kind):
-                        return event
-                self.changed.clear()
-                await self.changed.wait()
-
-
-class SlowPlane:
-    """Records calls in order; installations are acknowledged when the test says so."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-        self.installations: list[asyncio.Future[None]] = []
-        self.installed = asyncio.Event()
-        self.sas: list[SaCounters] = []
-
-    async def start(self, listener: Listener) -> None: ...
-
-    async def close(self) -> None: ...
-
-    def install(self, pair: SaPair) -> asyncio.Future[None]:
-        self.calls.append("install")
-        self.installations.append(asyncio.get_running_loop().create_future())
-        self.installed.set()
-        return self.installations[-1]
-
-    def update_path(self, spi: int, path: Path) -> None:
-        self.calls.append("update_path")
-
-    def retire(self, spi: int) -> None:
-        self.calls.append("retire")
-
-    def remove(self, spi: int) -> None:
-        self.calls.append("remove")
-
-    def send(self, data: bytes, path: Path) -> None:
-        self.calls.append("send")
-
-    async def counters(self) -> Counters:
-        return Counters(self.sas, Totals(0, 0, 0, 0))
-
 
 def run(scenario: Coroutine[object, object, None]) -> None:
     asyncio.run(scenario)
-
-
-def ping(source: str, destination: str) -> bytes:
-    header = bytearray.fromhex("4500001c00000000400100000000000000000000")
-    header[12:16] = bytes(map(int, source.split(".")))
-    header[16:20] = bytes(map(int, destination.split(".")))
-    total = sum(int.from_bytes(header[i : i + 2]) for i in range(0, 20, 2))
-    header[10:12] = (0xFFFF - ((total & 0xFFFF) + (total >> 16))).to_bytes(2)
-    return bytes(header) + bytes.fromhex("0800f7ff00000000")
 
 
 @pytest.mark.parametrize("encapsulate", [False, True])
@@ -164,7 +40,7 @@ def test_two_drivers_bring_a_tunnel_up_and_take_it_down(encapsulate: bool) -> No
         west.driver.operate(lambda now: west.driver.endpoint.initiate("site", None, now))
         await west.until(events.ChildSaCreated)
         await east.until(events.ChildSaCreated)
-        there, back = ping("10.1.0.1", "10.2.0.1"), ping("10.2.0.1", "10.1.0.1")
+        there, back = echo("10.1.0.1", "10.2.0.1"), echo("10.2.0.1", "10.1.0.1")
         planes[WEST].inject(there)
         planes[EAST].inject(back)
         assert planes[EAST].delivered == [there]
