@@ -161,9 +161,21 @@ def _settings(
             rule_priority=table.rule_priority,
         ),
         log_level=table.log_level,
-        log_format=table.log_format,
+        log_format=_log_format(table, environment),
         keylog=path.parent / table.keylog if table.keylog else None,
     )
+
+
+def _log_format(
+    table: DaemonTable, environment: Mapping[str, str]
+) -> Literal["auto", "text", "json"]:
+    """Return the format of the log; the variable IPSECME_LOG_FORMAT overrules the file."""
+    match environment.get("IPSECME_LOG_FORMAT"):
+        case "json":
+            return "json"
+        case "text":
+            return "text"
+    return table.log_format
 
 
 def _endpoint(table: DaemonTable, made: tuple[PeerConfig, ...]) -> EndpointConfig:

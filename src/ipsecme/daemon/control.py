@@ -69,7 +69,11 @@ class ControlServer:
         application.router.add_post(schema.DOWN, self._down)
         application.router.add_post(schema.REKEY, self._rekey)
         self._runner = web.AppRunner(
-            application, access_log=None, handler_cancellation=True, shutdown_timeout=1.0
+            application,
+            access_log=None,
+            handler_cancellation=True,
+            shutdown_timeout=1.0,
+            lingering_time=1.0,
         )
 
     async def start(self, path: Path) -> None:

@@ -342,5 +342,14 @@ def test_the_control_socket_is_where_the_client_looks_for_it(tmp_path: Path) -> 
     assert configuration.daemon.control == Path("/run/a/control.sock")
 
 
+@pytest.mark.parametrize(("variable", "expected"), [("json", "json"), ("x", "text"), ("", "text")])
+def test_the_environment_may_overrule_the_log_format(
+    tmp_path: Path, variable: str, expected: str
+) -> None:
+    text = '[daemon]\nlog_format = "text"'
+    configuration = read(tmp_path, text, environment={"IPSECME_LOG_FORMAT": variable})
+    assert configuration.daemon.log_format == expected
+
+
 def test_a_configuration_does_not_show_its_secrets(tmp_path: Path) -> None:
     assert SECRET not in repr(read(tmp_path, SIX_LINES))

@@ -132,7 +132,7 @@ def test_up_of_an_existing_connection_answers_at_once(path: Path) -> None:
         async with daemon(path) as made, Client(path) as client:
             await client.up("site")
             sent = len(made.wire.sent)
-            assert (await client.up("site", wait=0)).result == "up"
+            assert (await client.up("site", timeout=0)).result == "up"
             assert len(made.wire.sent) == sent
 
     run(scenario)
@@ -158,7 +158,7 @@ def test_up_is_pending_when_nobody_answers_in_time(path: Path) -> None:
     async def scenario() -> None:
         async with daemon(path) as made, Client(path) as client:
             made.wire.is_cut = True
-            reply = await client.up("site", wait=0.05)
+            reply = await client.up("site", timeout=0.05)
             assert reply.result == "pending"
             assert reply.connection is not None
             assert reply.connection.state == "connecting"
@@ -201,7 +201,7 @@ def test_down_does_not_wait_longer_than_asked(path: Path) -> None:
         async with daemon(path) as made, Client(path) as client:
             await client.up("site")
             made.wire.is_cut = True
-            reply = await client.down("site", wait=0.01)
+            reply = await client.down("site", timeout=0.01)
             assert (reply.closing, reply.done) == (1, False)
 
     run(scenario)
