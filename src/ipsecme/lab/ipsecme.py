@@ -1,0 +1,185 @@
+"""Our own daemon as a peer, run as its users run it.
+
+Owns its configuration file, `ipsecme run` and the verbs, asked over the control socket. Each daemon
+has its own folder; its keys are logged there, so that captures of the lab can be read.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from ipsecme.api import Client, ControlError, ask
+from ipsecme.base import LocalMisuse
+from ipsecme.lab.errors import StepFailed
+from ipsecme.lab.peer import ChildSaView, IkeSaView, Site, Tunnel
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ipsecme import control
+    from ipsecme.lab.process import Process
+
+__all__ = ["Ipsecme", "render_tunnel"]
+
+_CONNECTION: Final = "tunnel"
+_STEP_SECONDS: Final = 30.0
+
+_T = TypeVar("_T")
+
+
+class Ipsecme:
+    """An ipsecme daemon at `site` with one tunnel to the site `remote`."""
+
+    def __init__(self, site: Site, tunnel: Tunnel, *, remote: Site) -> None:
+        self.site = site
+        self.folder = site.host.folder / "ipsecme"
+        self.control = self.folder / "control.sock"
+        self._connection = render_tunnel(tunnel, local=site, remote=remote)
+        self._process: Process | None = None
+
+    def start(self) -> None:
+        """Start the daemon and wait until it answers."""
+        self.folder.mkdir(exist_ok=True)
+        configuration = self.folder / "ipsecme.toml"
+        configuration.touch(mode=0o600)
+        configuration.write_text(
+            _render_table(
+                "daemon", {"control": str(self.control), "keylog": "keys", "log_level": "debug"}
+            )
+            + self._connection
+        )
+        self._process = self.site.host.start(
+            "ipsecme",
+            [sys.executable, "-m", "ipsecme.daemon.main", str(configuration)],
+        )
+        self._process.wait_ready(self._answers, "it answers at its control socket")
+
+    def stop(self) -> None:
+        """Stop the daemon; it deletes its IKE SAs first."""
+        if self._process:
+            self._process.stop(grace_seconds=20.0)
+            self._process = None
+
+    def kill(self) -> None:
+        """End the daemon without a word to its peers."""
+        if self._process:
+            self._process.kill()
+            self._process = None
+
+    @property
+    def pid(self) -> int:
+        """Process id of the supervisor."""
+        if self._process is None:
+            raise LocalMisuse("ipsecme does not run")
+        return self._process.pid
+
+    def initiate(self) -> None:
+        """Bring the connection up."""
+        reply = self._ask(lambda client: client.up(_CONNECTION, wait=_STEP_SECONDS))
+        if reply.result != "up":
+            raise self._failure(f"up: {reply.result}: {reply.reason} {reply.detail}")
+
+    def rekey_child(self) -> None:
+        """Rekey the Child SA."""
+        self._rekey(ike=False)
+
+    def rekey_ike(self) -> None:
+        """Rekey the IKE SA."""
+        self._rekey(ike=True)
+
+    def delete_child(self) -> None:
+        """Delete the Child SA."""
+        self._down(child=_CONNECTION)
+
+    def delete_ike(self) -> None:
+        """Delete the IKE SA."""
+        self._down(child=None)
+
+    def sas(self) -> list[IkeSaView]:
+        """Return what the daemon reports of the connection."""
+        (connection,) = self.status().connections
+        return [_ike_sa(sa) for sa in connection.ike_sas]
+
+    def status(self) -> control.StatusReply:
+        """Return everything that the daemon reports."""
+        return self._ask(lambda client: client.status())
+
+    def log_text(self) -> str:
+        """Return the log of the daemon."""
+        return self._process.log_text() if self._process else ""
+
+    def _rekey(self, *, ike: bool) -> None:
+        reply = self._ask(lambda client: client.rekey(_CONNECTION, ike=ike, wait=_STEP_SECONDS))
+        if not reply.done:
+            raise self._failure(f"rekey: {reply}")
+
+    def _down(self, *, child: str | None) -> None:
+        reply = self._ask(lambda client: client.down(_CONNECTION, child=child, wait=_STEP_SECONDS))
+        if not reply.done:
+            raise self._failure(f"down: {reply}")
+
+    def _ask(self, question: Callable[[Client], Awaitable[_T]]) -> _T:
+        try:
+            return ask(self.control, question)
+        except ControlError as error:
+            raise self._failure(f"{error} ({error.hint})") from error
+
+    def _answers(self) -> bool:
+        if not self.control.exists():
+            return False
+        try:
+            ask(self.control, lambda client: client.version())
+        except ControlError:
+            return False
+        return True
+
+    def _failure(self, what: str) -> StepFailed:
+        tail = self._process.log_tail() if self._process else ""
+        return StepFailed(f"ipsecme on {self.site.host.name}: {what}\n{tail}")
+
+
+def render_tunnel(tunnel: Tunnel, *, local: Site, remote: Site) -> str:
+    """Return the tunnel as a `[connections.…]` table of the configuration file."""
+    settings: dict[str, object] = {
+        "local": local.address,
+        "remote": remote.reachable_as or "any",
+        "local_id": local.identity,
+        "remote_id": remote.identity,
+        "psk": tunnel.psk,
+        "local_ts": local.networks,
+        "remote_ts": remote.networks,
+        "ike_proposals": [tunnel.ike],
+        "esp_proposals": [tunnel.esp],
+        "ike_rekey": tunnel.ike_rekey_seconds,
+        "child_rekey": tunnel.child_rekey_seconds,
+    }
+    return _render_table(f"connections.{_CONNECTION}", settings)
+
+
+def _render_table(name: str, settings: dict[str, object]) -> str:
+    # JSON's text, numbers and lists are TOML's too.
+    lines = (f"{key} = {json.dumps(value)}" for key, value in settings.items() if value is not None)
+    return "\n".join([f"[{name}]", *lines, "", ""])
+
+
+def _ike_sa(sa: control.IkeStatus) -> IkeSaView:
+    return IkeSaView(
+        established=sa.state == "established",
+        spi_initiator=int(sa.spi_i, 16),
+        spi_responder=int(sa.spi_r, 16),
+        children=tuple(map(_child_sa, sa.children)),
+    )
+
+
+def _child_sa(child: control.ChildStatus) -> ChildSaView:
+    return ChildSaView(
+        installed=child.state == "installed",
+        spi_in=int(child.inbound_spi, 16),
+        spi_out=int(child.outbound_spi, 16),
+        octets_in=child.bytes_in,
+        octets_out=child.bytes_out,
+        packets_in=child.packets_in,
+        packets_out=child.packets_out,
+    )
