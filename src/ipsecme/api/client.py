@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC109 - the daemon keeps these timeouts, as the schema of its requests says
 """The client of the control socket, asynchronous; `ask` is for programs that are not.
 
 Owns the connection and the translation of what goes wrong into the errors of `errors`; paths and
@@ -41,7 +42,7 @@ class Client:
     """Asks the daemon whose control socket is at `path`, by default where this user's daemon is.
 
     Use it with ``async with``. All requests raise `ControlError`. `answer_seconds` bounds how long
-    the daemon may take beyond the `wait` that a request asks for.
+    the daemon may take beyond the `timeout` that a request asks for.
     """
 
     def __init__(
@@ -77,28 +78,28 @@ class Client:
         return await self._ask(control.StatusReply, "GET", control.STATUS)
 
     async def up(
-        self, name: str, *, child: str | None = None, wait: float = 30.0
+        self, name: str, *, child: str | None = None, timeout: float = 30.0
     ) -> control.UpReply:
-        """Bring a connection up, or one of its Child SAs; wait at most `wait` seconds."""
-        body = control.UpRequest(child=child, timeout=wait)
+        """Bring a connection up, or one of its Child SAs; wait at most `timeout` seconds."""
+        body = control.UpRequest(child=child, timeout=timeout)
         path = control.connection_path(control.UP, name)
-        return await self._ask(control.UpReply, "POST", path, body, wait)
+        return await self._ask(control.UpReply, "POST", path, body, timeout)
 
     async def down(
-        self, name: str, *, child: str | None = None, wait: float = 10.0
+        self, name: str, *, child: str | None = None, timeout: float = 10.0
     ) -> control.DownReply:
-        """Delete a connection's SAs, or one Child SA; wait at most `wait` seconds."""
-        body = control.DownRequest(child=child, timeout=wait)
+        """Delete a connection's SAs, or one Child SA; wait at most `timeout` seconds."""
+        body = control.DownRequest(child=child, timeout=timeout)
         path = control.connection_path(control.DOWN, name)
-        return await self._ask(control.DownReply, "POST", path, body, wait)
+        return await self._ask(control.DownReply, "POST", path, body, timeout)
 
     async def rekey(
-        self, name: str, *, child: str | None = None, ike: bool = False, wait: float = 10.0
+        self, name: str, *, child: str | None = None, ike: bool = False, timeout: float = 10.0
     ) -> control.RekeyReply:
-        """Replace Child SAs, or with `ike` the IKE SA; wait at most `wait` seconds."""
-        body = control.RekeyRequest(child=child, ike=ike, timeout=wait)
+        """Replace Child SAs, or with `ike` the IKE SA; wait at most `timeout` seconds."""
+        body = control.RekeyRequest(child=child, ike=ike, timeout=timeout)
         path = control.connection_path(control.REKEY, name)
-        return await self._ask(control.RekeyReply, "POST", path, body, wait)
+        return await self._ask(control.RekeyReply, "POST", path, body, timeout)
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
         """Yield what happens from now on, an object for each event, until the daemon ends."""

@@ -35,7 +35,7 @@ def down(
     The exit status is 0 when it is down, 1 when the peer has not confirmed it in time.
     """
     path = control_path(context, control)
-    reply = ask(path, lambda client: client.down(name, child=child, wait=timeout))
+    reply = ask(path, lambda client: client.down(name, child=child, timeout=timeout))
     what = f"{name}, Child SA {child}" if child else name
     if as_json:
         print_json(to_json(reply))

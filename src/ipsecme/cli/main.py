@@ -14,6 +14,7 @@ from ipsecme.cli.check import check
 from ipsecme.cli.down import down
 from ipsecme.cli.options import Config, Control, Settings
 from ipsecme.cli.rekey import rekey
+from ipsecme.cli.run import run
 from ipsecme.cli.status import status
 from ipsecme.cli.up import up
 from ipsecme.cli.version import version
@@ -28,7 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _command in (up, down, rekey, status, check, version):
+for _command in (run, up, down, rekey, status, check, version):
     app.command()(_command)
 
 

@@ -40,7 +40,7 @@ def rekey(
     if ike and child:
         raise typer.BadParameter("--ike and --child exclude each other")
     path = control_path(context, control)
-    reply = ask(path, lambda client: client.rekey(name, child=child, ike=ike, wait=timeout))
+    reply = ask(path, lambda client: client.rekey(name, child=child, ike=ike, timeout=timeout))
     kind = "IKE SA" if ike else "Child SA"
     if as_json:
         print_json(to_json(reply))

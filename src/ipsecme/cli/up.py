@@ -42,7 +42,7 @@ def up(
     """
     began = time.monotonic()
     path = control_path(context, control)
-    reply = ask(path, lambda client: client.up(name, child=child, wait=timeout))
+    reply = ask(path, lambda client: client.up(name, child=child, timeout=timeout))
     seconds = time.monotonic() - began
     if as_json:
         print_json({**to_json(reply), "seconds": round(seconds, 3)})
