@@ -11,6 +11,7 @@ import typer
 
 import ipsecme
 from ipsecme.cli.check import check
+from ipsecme.cli.demo import demo
 from ipsecme.cli.down import down
 from ipsecme.cli.options import Config, Control, Settings
 from ipsecme.cli.rekey import rekey
@@ -29,7 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _command in (run, up, down, rekey, status, check, version):
+for _command in (run, up, down, rekey, status, check, demo, version):
     app.command()(_command)
 
 
