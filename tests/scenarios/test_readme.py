@@ -24,9 +24,8 @@ README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 
 def block(start: str) -> str:
     """Return the code block that begins with these words."""
-    return next(
-        b for b in re.findall(r"```\w*\n(.*?)```", README, re.DOTALL) if b.startswith(start)
-    )
+    blocks: list[str] = re.findall(r"```\w*\n(.*?)```", README, re.DOTALL)
+    return next(block for block in blocks if block.startswith(start))
 
 
 def test_the_smallest_configuration_has_six_lines() -> None:
