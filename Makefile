@@ -9,7 +9,7 @@ SECONDS ?= 60
 .PHONY: demo test unit lint bench fuzz peers clean
 
 demo: .venv/run.stamp
-	$(PYTHON) -m ipsecme.cli.main demo
+	$(PYTHON) -m ipsecme.cli demo
 
 test: .venv/dev.stamp peers
 	$(PYTHON) tools/run_tests.py

@@ -215,7 +215,7 @@ def daemon(count: int) -> list[Figure]:
             f'ike_proposals = ["{IKE}"]\nesp_proposals = ["{ESP}"]\n'
         )
         config.chmod(0o600)
-        argv = [sys.executable, "-m", "ipsecme.cli.main", "run", "--config", str(config)]
+        argv = [sys.executable, "-m", "ipsecme.cli", "run", "--config", str(config)]
         process = east.host.start("ipsecme", argv)
         try:
             process.wait_ready(control.exists, "it listens for commands")
