@@ -32,7 +32,8 @@ Ancillary = list[tuple[int, int, bytes]]
 # Absent from the socket module (linux/in.h, linux/in6.h, linux/udp.h, asm-generic/socket.h).
 _IP_PKTINFO, _IP_RECVTOS, _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER = 8, 13, 10, 23
 _PMTUDISC_DONT = 0
-_SO_MARK, _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 36, 32, 33
+_SO_MARK = 36
+_BUFFER_OPTIONS = ((33, socket.SO_RCVBUF), (32, socket.SO_SNDBUF))  # SO_RCVBUFFORCE and its like
 _SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
 _IPPROTO_ESP = 50
 
@@ -147,8 +148,12 @@ def segments(size: int) -> tuple[int, int, bytes]:
 
 
 def _prepare(sock: socket.socket, family: int, settings: UserSettings) -> None:
-    for option in (_SO_RCVBUFFORCE, _SO_SNDBUFFORCE):
-        sock.setsockopt(socket.SOL_SOCKET, option, settings.socket_buffer_octets)
+    for forced, allowed in _BUFFER_OPTIONS:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, forced, settings.socket_buffer_octets)
+        except PermissionError:
+            # Root of a user namespace gets what net.core.rmem_max and wmem_max allow.
+            sock.setsockopt(socket.SOL_SOCKET, allowed, settings.socket_buffer_octets)
     sock.setsockopt(socket.SOL_SOCKET, _SO_MARK, settings.mark)
     if family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
