@@ -72,7 +72,8 @@ def lint() -> int:
     """Run the linters; return the first exit status that is not zero."""
     status = 0
     for module, *arguments in LINT:
-        status = status or call("-m", module, *arguments)
+        result = call("-m", module, *arguments)
+        status = status or result
     return status
 
 
