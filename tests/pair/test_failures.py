@@ -20,6 +20,7 @@ def failure(node: object) -> IkeSaFailed:
     return event
 
 
+@pytest.mark.requirement("R7296-115")
 def test_wrong_key() -> None:
     pair = Pair(a=peer("a", psk=b"another secret, as long as it"))
     pair.establish()
@@ -43,6 +44,7 @@ def test_wrong_identity_of_the_initiator() -> None:
     assert "somebody.example.com" in failure(pair.b).detail
 
 
+@pytest.mark.requirement("R7296-135", "R7296-194")
 def test_wrong_identity_of_the_responder_is_told_to_it() -> None:
     pair = Pair(a=peer("a", remote_id="somebody.example.com"))
     pair.establish()
@@ -56,6 +58,7 @@ def test_wrong_identity_of_the_responder_is_told_to_it() -> None:
     assert not pair.b.endpoint._sas
 
 
+@pytest.mark.requirement("R7296-134")
 def test_all_authentication_failures_look_alike_on_the_wire() -> None:
     sizes = set()
     for setup in (
@@ -83,6 +86,7 @@ def test_no_common_key_exchange() -> None:
     assert failure(pair.a).reason == "no_proposal_chosen"
 
 
+@pytest.mark.requirement("R7296-003", "R7296-139")
 def test_no_common_esp_proposal_leaves_the_ike_sa_up() -> None:
     pair = Pair(b=peer("b", esp=("aes128-sha256",)))
     pair.establish()
@@ -93,6 +97,7 @@ def test_no_common_esp_proposal_leaves_the_ike_sa_up() -> None:
     assert pair.a.endpoint.status()[0].state == "up"
 
 
+@pytest.mark.requirement("R7296-092", "R7296-003", "R7296-137")
 def test_no_acceptable_selectors_leave_the_ike_sa_up() -> None:
     pair = Pair(a=peer("a", remote_ts=("10.9.0.0/16",)))
     pair.establish()
@@ -106,6 +111,7 @@ def test_no_acceptable_selectors_leave_the_ike_sa_up() -> None:
     assert pair.a.endpoint.status()[0].state == "up"
 
 
+@pytest.mark.requirement("R7296-013")
 def test_the_same_for_a_second_child_sa() -> None:
     far = ChildConfig("far", (parse_selector("10.1.0.0/16"),), (parse_selector("10.9.0.0/16"),))
     pair = Pair(a=peer("a", children=(*peer("a").children, far)))
@@ -126,6 +132,7 @@ def test_unreachable_peer() -> None:
     assert not pair.a.endpoint._sas
 
 
+@pytest.mark.requirement("R7296-043")
 def test_an_established_peer_that_vanishes_is_found_out() -> None:
     pair = Pair()
     pair.establish()
@@ -137,6 +144,7 @@ def test_an_established_peer_that_vanishes_is_found_out() -> None:
     assert not pair.b.sad
 
 
+@pytest.mark.requirement("R7296-044")
 def test_traffic_from_the_peer_makes_liveness_checks_needless() -> None:
     pair = Pair()
     pair.establish()

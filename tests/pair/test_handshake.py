@@ -54,6 +54,7 @@ def test_two_round_trips_bring_both_sas_up() -> None:
     pair.check_sads()
 
 
+@pytest.mark.requirement("R7296-034", "R7296-171", "R7296-059")
 def test_the_message_ids_and_flags_are_those_of_section_2_2() -> None:
     pair = Pair()
     pair.establish()
@@ -82,6 +83,7 @@ def test_each_suite_works(ike: str, esp: str) -> None:
     pair.check_sads()
 
 
+@pytest.mark.requirement("R7296-183", "R7296-071")
 def test_the_responders_order_of_preference_decides() -> None:
     pair = Pair(
         a=peer("a", esp=("aes128gcm16-aes256gcm16",)), b=peer("b", esp=("aes256gcm16-aes128gcm16",))
@@ -92,6 +94,7 @@ def test_the_responders_order_of_preference_decides() -> None:
     assert created.suite.key_bits == 256
 
 
+@pytest.mark.requirement("R7296-068", "R7296-069")
 def test_another_key_exchange_is_asked_for_and_all_else_stays() -> None:
     pair = Pair(
         a=peer("a", ike=("aes256gcm16-prfsha256-x25519-ecp256",)),
@@ -114,6 +117,7 @@ def test_another_key_exchange_is_asked_for_and_all_else_stays() -> None:
     ]
 
 
+@pytest.mark.requirement("R7296-060", "R7296-061")
 def test_a_cookie_is_asked_for_under_load_and_brought_first() -> None:
     pair = Pair(admission=AdmissionConfig(cookie_threshold=0))
     pair.establish()
@@ -126,6 +130,7 @@ def test_a_cookie_is_asked_for_under_load_and_brought_first() -> None:
     assert pair.b.endpoint.counters["cookies_asked"] == 1
 
 
+@pytest.mark.requirement("R7296-065", "R7296-110")
 def test_a_cookie_and_another_key_exchange_together() -> None:
     pair = Pair(
         a=peer("a", ike=("aes256gcm16-prfsha256-x25519-ecp256",)),
@@ -138,6 +143,7 @@ def test_a_cookie_and_another_key_exchange_together() -> None:
     assert len(inits(pair, "a")) == 3
 
 
+@pytest.mark.requirement("R7296-064")
 def test_a_responder_that_asks_for_cookies_forever_is_left() -> None:
     pair = Pair(link=Link(filter=lambda sender, _: sender == "a"))
     pair.initiate()
@@ -155,6 +161,7 @@ def test_a_responder_that_asks_for_cookies_forever_is_left() -> None:
     assert "goes on answering COOKIE" in pair.a.events[0].detail  # type: ignore[union-attr]
 
 
+@pytest.mark.requirement("R7296-046")
 def test_initial_contact_replaces_what_the_peer_forgot() -> None:
     pair = Pair()
     pair.establish()
@@ -216,6 +223,7 @@ def test_losing_any_one_datagram_does_not_matter() -> None:
         assert pair.b.names() == ["IkeSaEstablished", "ChildSaCreated"]
 
 
+@pytest.mark.requirement("R7296-028", "R7296-029", "R7296-032")
 def test_a_retransmission_is_the_same_octets_and_gets_the_same_answer() -> None:
     dropped: list[bytes] = []
 
@@ -243,6 +251,7 @@ def test_a_retransmission_is_the_same_octets_and_gets_the_same_answer() -> None:
     assert pair.b.endpoint.counters["repeated_requests"] == 4
 
 
+@pytest.mark.requirement("R7296-193")
 def test_identities_parse_and_print() -> None:
     for text in ("192.0.2.1", "2001:db8::1", "gw.example.com", "alice@example.com", "@#00ff"):
         assert str(Identity.parse(text)) == text
@@ -250,6 +259,7 @@ def test_identities_parse_and_print() -> None:
     assert not Identity.parse("192.0.2.1").matches(Identity.parse("192.0.2.2"))
 
 
+@pytest.mark.requirement("R7296-043")
 def test_retransmission_waits_grow_and_end() -> None:
     waits = [Retransmission().wait(n) for n in range(1, 11)]
     assert waits == sorted(waits)

@@ -126,6 +126,7 @@ def test_each_truncation_and_each_flipped_octet_of_a_handshake_is_survived() -> 
                 pair.check_sads()
 
 
+@pytest.mark.requirement("R7296-033", "R7296-172")
 def test_everything_sent_comes_back_to_its_sender() -> None:
     pair = Pair()
     pair.establish()
@@ -156,6 +157,7 @@ def test_everything_recorded_arrives_again() -> None:
     still_works(pair)
 
 
+@pytest.mark.requirement("R7296-132", "R7296-133", "R7296-144")
 @pytest.mark.parametrize(
     "kind",
     [
@@ -185,6 +187,7 @@ def test_forged_errors_in_clear_end_nothing(kind: NotifyType) -> None:
     pair.check_sads()
 
 
+@pytest.mark.requirement("R7296-216")
 @given(
     st.binary(max_size=200), st.integers(0, 3), st.integers(34, 38), st.sampled_from([8, 32, 40, 0])
 )
@@ -225,6 +228,7 @@ def test_any_octets_at_all(data: bytes) -> None:
     assert not pair.b.endpoint._sas
 
 
+@pytest.mark.requirement("R7296-055")
 @pytest.mark.parametrize("exchange", [ExchangeType.CREATE_CHILD_SA, ExchangeType.INFORMATIONAL])
 def test_an_unknown_critical_payload_is_refused_and_ends_the_ike_sa(exchange: ExchangeType) -> None:
     pair = Pair()
@@ -235,6 +239,7 @@ def test_an_unknown_critical_payload_is_refused_and_ends_the_ike_sa(exchange: Ex
     assert notify.data == bytes([200])
 
 
+@pytest.mark.requirement("R7296-054")
 def test_an_unknown_payload_that_is_not_critical_is_skipped() -> None:
     pair = Pair()
     pair.establish()
@@ -244,6 +249,7 @@ def test_an_unknown_payload_that_is_not_critical_is_skipped() -> None:
     still_works(pair)
 
 
+@pytest.mark.requirement("R7296-141", "R7296-174")
 @pytest.mark.parametrize(
     ("exchange", "payloads"),
     [
@@ -269,6 +275,7 @@ def test_requests_that_make_no_sense_get_invalid_syntax(
     assert pair.b.reasons(IkeSaClosed) == ["invalid_syntax"]
 
 
+@pytest.mark.requirement("R7296-208", "R7296-165")
 def test_deletes_of_what_is_not_there_are_answered_and_harmless() -> None:
     pair = Pair()
     pair.establish()
@@ -291,6 +298,7 @@ def test_deletes_of_what_is_not_there_are_answered_and_harmless() -> None:
     assert not pair.b.sad
 
 
+@pytest.mark.requirement("R7296-217", "R7296-136")
 def test_a_thousand_bad_messages_do_not_spoil_a_good_one() -> None:
     pair = Pair()
     pair.establish()
@@ -307,6 +315,7 @@ def test_a_thousand_bad_messages_do_not_spoil_a_good_one() -> None:
     still_works(pair)
 
 
+@pytest.mark.requirement("R7296-027", "R7296-143", "R7296-050")
 def test_strays_are_answered_sparingly_and_responses_never() -> None:
     pair = Pair()
     stray = Header(b"12345678", b"87654321", 46, 0x20, ExchangeType.INFORMATIONAL, 8, 5, 28)
@@ -323,6 +332,7 @@ def test_strays_are_answered_sparingly_and_responses_never() -> None:
     assert not pair.b.drain(pair.now)
 
 
+@pytest.mark.requirement("R7296-052")
 @pytest.mark.parametrize(
     ("version", "notify"), [(0x30, NotifyType.INVALID_MAJOR_VERSION), (0x10, None)]
 )
@@ -336,6 +346,7 @@ def test_other_major_versions(version: int, notify: NotifyType | None) -> None:
     assert not pair.b.endpoint._sas
 
 
+@pytest.mark.requirement("R7296-051", "R7296-053")
 def test_a_higher_minor_version_and_reserved_bits_are_ignored() -> None:
     pair = Pair()
     pair.initiate()
@@ -347,6 +358,7 @@ def test_a_higher_minor_version_and_reserved_bits_are_ignored() -> None:
     assert pair.b.endpoint.half_open == 1
 
 
+@pytest.mark.requirement("R7296-189")
 @pytest.mark.parametrize("size", [0, 31, 33, 65000 - 28])
 def test_public_values_of_a_wrong_size_leave_nothing_behind(size: int) -> None:
     pair = Pair()
@@ -361,6 +373,7 @@ def test_public_values_of_a_wrong_size_leave_nothing_behind(size: int) -> None:
     assert not pair.b.endpoint._sas
 
 
+@pytest.mark.requirement("R7296-103")
 def test_a_low_order_point_is_refused_by_both_roles() -> None:
     pair = Pair()
     pair.initiate()
@@ -406,6 +419,7 @@ def test_a_stripped_offer_is_noticed() -> None:
     assert not pair.b.sad
 
 
+@pytest.mark.requirement("R7296-019")
 def test_requests_before_authentication_are_dropped() -> None:
     pair = Pair()
     pair.initiate()
@@ -426,6 +440,7 @@ def test_requests_before_authentication_are_dropped() -> None:
     pair.check_sads()
 
 
+@pytest.mark.requirement("R7296-101")
 def test_nonces_and_public_values_are_never_used_twice() -> None:
     seen: set[bytes] = set()
     for seed in range(50):

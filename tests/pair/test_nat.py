@@ -10,6 +10,7 @@ from ipsecme.ike.tasks.natd import detection_hash
 from support.pair import NAT_ADDRESS, A, Pair, peer
 
 
+@pytest.mark.requirement("R7296-147")
 def test_the_hash_is_sha1_over_spis_address_and_port() -> None:
     spi_i, spi_r = bytes(range(8)), bytes(8)
     v4 = detection_hash(spi_i, spi_r, Transport("192.0.2.1", 500))
@@ -19,6 +20,7 @@ def test_the_hash_is_sha1_over_spis_address_and_port() -> None:
     assert v6.hex() == "ca56e50f9d0bdf955717f87a0966d1c5684e9f76"
 
 
+@pytest.mark.requirement("R7296-149")
 def test_behind_a_nat_ike_and_esp_move_to_port_4500() -> None:
     pair = Pair(nat=True)
     pair.establish()
@@ -42,6 +44,7 @@ def test_without_nat_nothing_moves() -> None:
     assert not pair.a.current[0].path.encapsulated
 
 
+@pytest.mark.requirement("R7296-153")
 def test_only_the_end_behind_the_nat_sends_keepalives() -> None:
     pair = Pair(nat=True)
     pair.establish()
@@ -68,6 +71,7 @@ def test_encapsulation_can_be_forced_from_either_end(forcing: str) -> None:
     assert pair.b.current[0].path.encapsulated
 
 
+@pytest.mark.requirement("R7296-154", "R7296-156")
 def test_the_end_without_nat_follows_a_rebound_peer_and_answers_there() -> None:
     pair = Pair(nat=True)
     pair.establish()
@@ -81,6 +85,7 @@ def test_the_end_without_nat_follows_a_rebound_peer_and_answers_there() -> None:
     assert {p.path.remote.port for p in pair.b.sad.values()} == {44_507}
 
 
+@pytest.mark.requirement("R7296-154")
 def test_a_forged_or_repeated_message_from_elsewhere_moves_nothing() -> None:
     pair = Pair(nat=True)
     pair.establish()
@@ -98,6 +103,7 @@ def test_a_forged_or_repeated_message_from_elsewhere_moves_nothing() -> None:
     assert not pair.b.of(PathChanged)
 
 
+@pytest.mark.requirement("R7296-155")
 def test_a_host_behind_a_nat_does_not_follow() -> None:
     pair = Pair(nat=True)
     pair.establish()

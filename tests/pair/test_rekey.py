@@ -19,6 +19,7 @@ def closed(node: Node) -> list[str]:
     return node.reasons(ChildSaClosed)
 
 
+@pytest.mark.requirement("R7296-073", "R7296-078", "R7296-088")
 @pytest.mark.parametrize("who", ["a", "b"])
 @pytest.mark.parametrize("esp", ["aes256gcm16", PFS])
 def test_a_child_sa_is_replaced_and_the_old_one_receives_a_little_longer(
@@ -39,6 +40,7 @@ def test_a_child_sa_is_replaced_and_the_old_one_receives_a_little_longer(
     assert closed(pair.a) == closed(pair.b) == ["rekeyed"]
 
 
+@pytest.mark.requirement("R7296-077")
 def test_the_responder_of_a_rekeying_waits_for_traffic_before_it_switches() -> None:
     pair = Pair()
     pair.establish()
@@ -52,6 +54,7 @@ def test_the_responder_of_a_rekeying_waits_for_traffic_before_it_switches() -> N
     assert mine.outbound_ready
 
 
+@pytest.mark.requirement("R7296-007")
 def test_forward_secrecy_uses_the_method_that_the_peer_prefers() -> None:
     pair = Pair(a=peer("a", esp=(PFS,)), b=peer("b", esp=("aes256gcm16-ecp256",)))
     pair.establish()
@@ -61,6 +64,7 @@ def test_forward_secrecy_uses_the_method_that_the_peer_prefers() -> None:
     assert [e.suite.ke.name for e in pair.a.of(ChildSaCreated)] == ["NONE", "ECP_256"]
 
 
+@pytest.mark.requirement("R7296-015", "R7296-020", "R7296-076", "R7296-126", "R7296-086")
 @pytest.mark.parametrize("who", ["a", "b"])
 def test_an_ike_sa_is_replaced_with_its_child_sas(who: str) -> None:
     pair = Pair()
@@ -93,6 +97,7 @@ def test_lifetimes_lead_to_rekeying_by_the_shorter_end() -> None:
     assert not pair.a.of(IkeSaClosed)
 
 
+@pytest.mark.requirement("R7296-081", "R7296-082")
 @pytest.mark.parametrize(("a_nonce", "b_nonce", "loser"), [(LOW, HIGH, "a"), (HIGH, LOW, "b")])
 def test_two_child_rekeyings_at_once(a_nonce: bytes, b_nonce: bytes, loser: str) -> None:
     pair = Pair()
@@ -112,6 +117,7 @@ def test_two_child_rekeyings_at_once(a_nonce: bytes, b_nonce: bytes, loser: str)
     assert len(closed(pair.a)) == len(closed(pair.b)) == 2
 
 
+@pytest.mark.requirement("R7296-084", "R7296-167")
 @pytest.mark.parametrize(("a_nonce", "b_nonce", "winner"), [(LOW, HIGH, "b"), (HIGH, LOW, "a")])
 def test_two_ike_rekeyings_at_once(a_nonce: bytes, b_nonce: bytes, winner: str) -> None:
     pair = Pair()
@@ -133,6 +139,7 @@ def test_two_ike_rekeyings_at_once(a_nonce: bytes, b_nonce: bytes, winner: str) 
     pair.check_sads()
 
 
+@pytest.mark.requirement("R7296-166", "R7296-169")
 def test_a_child_rekeying_meets_an_ike_rekeying() -> None:
     pair = Pair()
     pair.establish()
@@ -143,6 +150,7 @@ def test_a_child_rekeying_meets_an_ike_rekeying() -> None:
     assert len(pair.a.endpoint._sas) == len(pair.b.endpoint._sas) == 1
 
 
+@pytest.mark.requirement("R7296-022", "R7296-168")
 @pytest.mark.parametrize("child", [None, "net"])
 def test_crossing_deletes_leave_nothing(child: str | None) -> None:
     pair = Pair()
@@ -155,6 +163,7 @@ def test_crossing_deletes_leave_nothing(child: str | None) -> None:
     assert pair.a.endpoint.status()[0].state == ("down" if child is None else "up")
 
 
+@pytest.mark.requirement("R7296-021")
 def test_a_deleted_child_sa_leaves_the_ike_sa_and_can_come_again() -> None:
     pair = Pair()
     pair.establish()
