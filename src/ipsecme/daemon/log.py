@@ -130,7 +130,7 @@ def _printable(value: object) -> object:
 
 
 def _as_json(_logger: object, _method: str, fields: MutableMapping[str, Any]) -> str:
-    ordered = {"time": fields.pop("time"), "level": fields.pop("level"), **fields}
+    ordered = {key: fields.pop(key) for key in ("time", "level", "event")} | dict(fields)
     return json.dumps(ordered, ensure_ascii=False)
 
 
