@@ -7,13 +7,15 @@ of SAs that the test can look at, always before the datagrams that follow them.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import random
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from ipsecme.base import Path, Secret, Transport
+from ipsecme.base import MalformedMessage, Path, Secret, Transport
+from ipsecme.crypto.protection import IntegrityFailure
 from ipsecme.ike.commands import InstallSa, RemoveSa, RetireSa, UpdatePath
 from ipsecme.ike.config import (
     AdmissionConfig,
@@ -32,10 +34,11 @@ from ipsecme.ike.events import (
     IkeSaClosed,
     IkeSaFailed,
 )
+from ipsecme.ike.protect import inside, open_message
 from ipsecme.ike.services import Datagram
 from ipsecme.policy.keywords import parse_proposals
 from ipsecme.policy.selector import parse_selector
-from ipsecme.wire.ike import Header
+from ipsecme.wire.ike import Header, Message, NotifyPayload, Payload
 from ipsecme.wire.numbers import ExchangeType, ProtocolId
 
 if TYPE_CHECKING:
@@ -50,6 +53,7 @@ CHILD_LIFETIMES = Lifetimes(rekey=3600, hard=3960)
 RETRANSMISSION = Retransmission()
 
 E = TypeVar("E", bound=Event)
+P = TypeVar("P", bound=Payload)
 Ending = TypeVar("Ending", IkeSaFailed, IkeSaClosed, ChildSaFailed, ChildSaClosed)
 
 
@@ -152,6 +156,27 @@ class Node:
         return [pair for spi, pair in self.sad.items() if spi not in self.retired]
 
 
+class Sent(NamedTuple):
+    """A message that arrived, opened: who sent it, its header, its payloads."""
+
+    sender: str
+    header: Header
+    payloads: list[Payload]
+
+    @property
+    def types(self) -> list[str]:
+        """The payloads in order; a Notify by its own type."""
+        return [
+            p.type.name if isinstance(p, NotifyPayload) else p.payload_type.name
+            for p in self.payloads
+        ]
+
+    def only(self, kind: type[P]) -> P:
+        """Return the one payload of a class."""
+        (payload,) = [p for p in self.payloads if isinstance(p, kind)]
+        return payload
+
+
 class Pair:
     """Two nodes, `a` (192.0.2.1) and `b` (192.0.2.2), connection "test" at both."""
 
@@ -173,6 +198,7 @@ class Pair:
         self._queue: list[tuple[float, int, Node, Datagram]] = []
         self._count = 0
         self.sent: list[tuple[str, Datagram]] = []
+        self.messages: list[Sent] = []
         common = EndpointConfig(admission=admission or AdmissionConfig(), export_keys=export_keys)
         self.a = Node("a", replace(common, peers=(a or peer("a"),)), seed * 2 + 1)
         self.b = Node("b", replace(common, peers=(b or peer("b", nat=nat),)), seed * 2 + 2)
@@ -231,8 +257,24 @@ class Pair:
     def deliver(self, node: Node, datagram: Datagram) -> None:
         """Hand a datagram to a node as if it had just arrived."""
         if datagram.data != b"\xff":
+            self._read_along(node, datagram.data)
             node.endpoint.receive_datagram(datagram.data, datagram.path, self.now)
         self.flush(node)
+
+    def _read_along(self, receiver: Node, data: bytes) -> None:
+        """Keep what a message holds, opened with the receiver's keys."""
+        with contextlib.suppress(MalformedMessage, IntegrityFailure):
+            header = Header.decode(data)
+            spi = header.spi_r if header.from_original_initiator else header.spi_i
+            sa = receiver.endpoint._sas.get(spi)
+            if header.exchange == ExchangeType.IKE_SA_INIT:
+                payloads = Message.decode(data).payloads
+            elif sa is not None and sa.opening is not None:
+                payloads = list(inside(open_message(data, header, sa.opening)))
+            else:
+                return
+            sender = "b" if receiver.name == "a" else "a"
+            self.messages.append(Sent(sender, header, payloads))
 
     def flush(self, node: Node) -> None:
         """Send what a node has to send."""
