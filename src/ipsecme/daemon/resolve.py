@@ -37,7 +37,7 @@ class SystemResolver:
         family = socket.AF_UNSPEC if version is None else _FAMILIES[version]
         try:
             found = socket.getaddrinfo(name, None, family, socket.SOCK_DGRAM)
-        except (OSError, UnicodeError) as error:
+        except (OSError, ValueError) as error:  # ValueError: not even a name
             reason = error.strerror if isinstance(error, OSError) else "not a host name"
             raise ConfigError(
                 f"the name {name!r} cannot be resolved ({reason}); "

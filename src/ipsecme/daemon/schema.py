@@ -71,7 +71,11 @@ def _name(text: str) -> str:
 
 
 def _path(value: object) -> object:
-    return Path(value) if isinstance(value, str) and value else value
+    if not isinstance(value, str):
+        return value
+    if not value or "\0" in value:
+        raise ValueError(f"{value!r} is not a file name")
+    return Path(value)
 
 
 Name = Annotated[str, AfterValidator(_name)]

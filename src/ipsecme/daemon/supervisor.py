@@ -33,6 +33,8 @@ _FAREWELL_SECONDS = 10.0  # the IKE process gives its peers less
 _CLEANUP_SECONDS = 5.0
 _NEWS_SECONDS = 3.0  # for one process to notice the end of the other
 
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
 # The packet process gets none of the environment in which secrets may be.
 _HARMLESS = ("PATH", "LANG", "LC_ALL", "HOME", "TMPDIR")
 
@@ -47,7 +49,10 @@ class Supervisor:
         self._refusal = ""
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. Raises `SystemRefused` if the daemon ends by itself."""
+        """Serve until SIGTERM, SIGINT or SIGHUP.
+
+        Raises `SystemRefused` if the daemon ends by itself.
+        """
         with _signals() as signals:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with ours:
@@ -124,9 +129,9 @@ class Supervisor:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[int]:
-    """Make SIGTERM and SIGINT readable at the descriptor that is yielded."""
+    """Make the signals that ask for the end readable at the descriptor that is yielded."""
     reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.getsignal(number) for number in _ENDING}
     wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     try:
         for number in handlers:

@@ -217,6 +217,8 @@ REMOTE, PSK = 'remote = "192.0.2.2"', f'psk = "{SECRET}"'
         (_office(REMOTE, PSK, 'psk_env = "X"'), "psk and psk_env are given; keep one"),
         (_office(REMOTE, 'psk_env = "NO_SUCH"'), "variable NO_SUCH is not set or empty"),
         (_office(REMOTE, 'psk_file = "gone"'), "gone cannot be read: No such file or directory"),
+        (_office(REMOTE, 'psk_file = "a\\u0000b"'), "'a\\x00b' is not a file name"),
+        (_office(REMOTE, 'psk_file = ""'), "'' is not a file name"),
         (_office(REMOTE, 'psk = "short"'), "has fewer than 8 octets and could be guessed"),
         (_office(REMOTE, 'psk = "aaaaaaaaaaaaaaaaaaaaaaaa"'), "repeats a few characters"),
         (_office(REMOTE, 'psk = "0x0123456789abcdefg0"'), "introduces hexadecimal digits"),
