@@ -28,6 +28,7 @@ from ipsecme.wire.numbers import (
 from support.pair import Pair, Sent, peer
 
 PFS = "aes256gcm16-x25519"
+FRAGMENTATION = "IKEV2_FRAGMENTATION_SUPPORTED"
 NATD = ["NAT_DETECTION_SOURCE_IP", "NAT_DETECTION_DESTINATION_IP"]
 
 
@@ -46,7 +47,7 @@ def test_ike_sa_init_is_in_clear_and_everything_after_it_is_inside_sk() -> None:
     pair.rekey(pair.b, "net")
     pair.drive(10)
     request, response = last(pair, ExchangeType.IKE_SA_INIT)
-    assert request.types == response.types == ["SA", "KE", "NONCE", *NATD]
+    assert request.types == response.types == ["SA", "KE", "NONCE", *NATD, FRAGMENTATION]
     for _, datagram in pair.sent[2:]:
         outer = Message.decode(datagram.data)
         assert [p.payload_type for p in outer.payloads] == [PayloadType.SK]

@@ -98,6 +98,7 @@ def send_sealed(pair: Pair, payloads: list[Payload], exchange: ExchangeType) -> 
     from ipsecme.ike.protect import inside, open_message
 
     opened = open_message(answers[0].data, Header.decode(answers[0].data), sa.opening)
+    assert isinstance(opened, bytes)
     return [p for p in inside(opened) if isinstance(p, NotifyPayload)]
 
 

@@ -35,6 +35,7 @@ from ipsecme.ike.events import (
     IkeSaFailed,
 )
 from ipsecme.ike.protect import inside, open_message
+from ipsecme.ike.reassembly import Fragment
 from ipsecme.ike.services import Datagram
 from ipsecme.policy.keywords import parse_proposals
 from ipsecme.policy.selector import parse_selector
@@ -190,6 +191,7 @@ class Pair:
         seed: int = 0,
         nat: bool = False,
         export_keys: bool = False,
+        fragment_octets: int = 1228,
     ) -> None:
         self.link = link or Link()
         self.now = 100.0
@@ -199,7 +201,11 @@ class Pair:
         self._count = 0
         self.sent: list[tuple[str, Datagram]] = []
         self.messages: list[Sent] = []
-        common = EndpointConfig(admission=admission or AdmissionConfig(), export_keys=export_keys)
+        common = EndpointConfig(
+            admission=admission or AdmissionConfig(),
+            export_keys=export_keys,
+            fragment_octets=fragment_octets,
+        )
         self.a = Node("a", replace(common, peers=(a or peer("a"),)), seed * 2 + 1)
         self.b = Node("b", replace(common, peers=(b or peer("b", nat=nat),)), seed * 2 + 2)
 
@@ -270,7 +276,10 @@ class Pair:
             if header.exchange == ExchangeType.IKE_SA_INIT:
                 payloads = Message.decode(data).payloads
             elif sa is not None and sa.opening is not None:
-                payloads = list(inside(open_message(data, header, sa.opening)))
+                opened = open_message(data, header, sa.opening)
+                if isinstance(opened, Fragment):
+                    return
+                payloads = list(inside(opened))
             else:
                 return
             sender = "b" if receiver.name == "a" else "a"

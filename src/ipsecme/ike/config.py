@@ -183,8 +183,9 @@ class EndpointConfig:
     """Everything an `Endpoint` needs to know.
 
     `worker` is the last octet of every SPI that this endpoint makes, so that several can share one
-    address. `export_keys` makes IKE keys appear as events, for decoding captures; never on by
-    default.
+    address. Messages above `fragment_octets` are sent in fragments where the peer can reassemble
+    them (RFC 7383); the default fits an IPv6 path of 1280 octets. `export_keys` makes IKE keys
+    appear as events, for decoding captures; never on by default.
     """
 
     peers: tuple[PeerConfig, ...] = ()
@@ -193,4 +194,5 @@ class EndpointConfig:
     nat_port: int = 4500
     keepalive: float = 20.0
     worker: int = 0
+    fragment_octets: int = 1228
     export_keys: bool = False

@@ -13,7 +13,8 @@ from ipsecme.crypto.protection import IntegrityFailure
 from ipsecme.ike.context import ExchangeContext
 from ipsecme.ike.exchange import row_for
 from ipsecme.ike.failures import Refused, ends_ike_sa, notify_of
-from ipsecme.ike.protect import inside, open_message, seal_message
+from ipsecme.ike.protect import inside, open_message, seal_fragments, seal_message
+from ipsecme.ike.reassembly import Fragment, Reassembly
 from ipsecme.ike.state import ACCEPTS, IkeState
 from ipsecme.ike.tasks.init import Retry
 from ipsecme.ike.window import Outstanding, RequestWindow, ResponseWindow
@@ -34,12 +35,15 @@ __all__ = ["Dialogue"]
 class Dialogue:
     """Both directions of an IKE SA's exchanges."""
 
-    __slots__ = ("_sa", "requests", "responses")
+    __slots__ = ("_first_fragment", "_fragments_in", "_sa", "requests", "responses")
 
     def __init__(self, sa: IkeSa) -> None:
         self._sa = sa
         self.requests = RequestWindow()
         self.responses = ResponseWindow()
+        # Of the peer's request and of its response, which may arrive interleaved.
+        self._fragments_in = {False: Reassembly(), True: Reassembly()}
+        self._first_fragment = b""
 
     @property
     def in_flight(self) -> list[Task]:
@@ -51,11 +55,13 @@ class Dialogue:
     def begin(self, exchange: ExchangeType, tasks: list[Task], now: float) -> None:
         """Send a request built by `tasks`."""
         ctx = ExchangeContext(self._sa, exchange, self._sa.path, now, is_initiator=True)
-        datagram = self._build_request(ctx, tasks, self.requests.next_id)
-        request = self.requests.add(datagram, ctx, tasks)
+        datagrams = self._build_request(ctx, tasks, self.requests.next_id)
+        request = self.requests.add(datagrams, ctx, tasks)
         self._transmit(request, now)
 
-    def _build_request(self, ctx: ExchangeContext, tasks: list[Task], message_id: int) -> bytes:
+    def _build_request(
+        self, ctx: ExchangeContext, tasks: list[Task], message_id: int
+    ) -> list[bytes]:
         ctx.inside, ctx.out = [], []
         for task in tasks:
             task.build_request(ctx)
@@ -63,7 +69,8 @@ class Dialogue:
 
     def _transmit(self, request: Outstanding, now: float) -> None:
         sa = self._sa
-        sa.services.send(request.datagram, sa.path)
+        for datagram in request.datagrams:
+            sa.services.send(datagram, sa.path)
         sa.arm_retransmission(request.message_id, request.sendings, now)
 
     def retransmit(self, message_id: int, now: float) -> None:
@@ -139,10 +146,10 @@ class Dialogue:
             self._read_response(request)
         except Retry:
             ctx.discard()
-            datagram = self._build_request(ctx, request.tasks, 0)
+            request.datagrams = self._build_request(ctx, request.tasks, 0)
+            request.sendings = 1
             sa.services.counters["init_retries"] += 1
-            request.datagram, request.sendings = datagram, 1
-            sa.init_request = datagram
+            (sa.init_request,) = request.datagrams
             self._transmit(request, now)
             return
         except PeerError as error:
@@ -161,7 +168,8 @@ class Dialogue:
         repeated = self.responses.repeated(header.message_id, datagram)
         if repeated is not None:
             sa.services.counters["repeated_requests"] += 1
-            sa.services.send(repeated, path)
+            for answer in repeated:
+                sa.services.send(answer, path)
             return
         if not self.responses.is_expected(header.message_id):
             self._drop("message_id_outside_window")
@@ -183,10 +191,13 @@ class Dialogue:
         error = self._respond(ctx, opened)
         payloads = ctx.out if error is None else [notify_of(error)]
         response = self._encode(ctx.exchange, header.message_id, payloads, flags=FLAG_RESPONSE)
-        self.responses.answer(header.message_id, datagram, response)
+        first_of_request = self._first_fragment or datagram
+        self._first_fragment = b""
+        self.responses.answer(header.message_id, first_of_request, response)
         if error is None:
             ctx.commit()
-        sa.services.send(response, path)
+        for answer in response:
+            sa.services.send(answer, path)
         if error is not None:
             sa.request_refused(ctx.exchange, error, now, fatal=ends_ike_sa(error))
         sa.pump(now)
@@ -226,12 +237,27 @@ class Dialogue:
             self._drop("no_keys")
             return None
         try:
-            return open_message(datagram, header, opening)
+            opened = open_message(datagram, header, opening)
+            if isinstance(opened, Fragment):
+                return self._collect(header, datagram, opened)
         except IntegrityFailure:
             self._drop("integrity_failure")
         except MalformedMessage:
             self._drop("malformed")
+        else:
+            return opened
         return None
+
+    def _collect(self, header: Header, datagram: bytes, fragment: Fragment) -> bytes | None:
+        """Return the whole message when this was its last fragment."""
+        sa = self._sa
+        if not sa.fragmentation:
+            self._drop("fragment_not_negotiated")
+            return None
+        sa.services.counters["fragments_in"] += 1
+        if fragment.number == 1 and not header.is_response:
+            self._first_fragment = datagram
+        return self._fragments_in[header.is_response].add(header.message_id, fragment)
 
     def _encode(
         self,
@@ -239,13 +265,16 @@ class Dialogue:
         message_id: int,
         payloads: Sequence[Payload],
         flags: int,
-    ) -> bytes:
+    ) -> list[bytes]:
         sa = self._sa
         flags |= FLAG_INITIATOR if sa.original_initiator else 0
         message = Message(sa.spi_i, sa.spi_r, exchange, flags, message_id, list(payloads))
         if exchange == ExchangeType.IKE_SA_INIT or sa.sealing is None:
-            return message.encode()
-        return seal_message(message, sa.sealing)
+            return [message.encode()]
+        if sa.fragmentation:
+            limit = sa.services.config.fragment_octets
+            return seal_fragments(message, sa.sealing, limit)
+        return [seal_message(message, sa.sealing)]
 
     def _drop(self, reason: str) -> None:
         self._sa.services.counters[f"dropped_{reason}"] += 1
@@ -263,7 +292,7 @@ class Dialogue:
         response = self._encode(ctx.exchange, 0, ctx.out, flags=FLAG_RESPONSE)
         ctx.commit()
         self.responses.answer(0, sa.init_request, response)
-        return response
+        return response[0]
 
     def _admit_init(self, ctx: ExchangeContext) -> list[Task]:
         stranger = ctx.critical_stranger()

@@ -21,6 +21,7 @@ from ipsecme.ike.jobs import (
 from ipsecme.ike.tasks.authenticate import Authenticate
 from ipsecme.ike.tasks.child_create import ChildCreate
 from ipsecme.ike.tasks.child_rekey import ChildRekey
+from ipsecme.ike.tasks.fragmentation import Fragmentation
 from ipsecme.ike.tasks.ike_rekey import IkeRekey
 from ipsecme.ike.tasks.informational import DeleteChild, DeleteIke, Inform, Liveness
 from ipsecme.ike.tasks.init import Init
@@ -69,7 +70,7 @@ ROWS: tuple[Row, ...] = (
         ExchangeType.IKE_SA_INIT,
         _any,
         frozenset({_P.SA, _P.KE, _P.NONCE}),
-        (Init, NatDetection),
+        (Init, NatDetection, Fragmentation),
         "agree on algorithms and keys",
     ),
     Row(

@@ -32,6 +32,7 @@ from ipsecme.ike.state import IkeState
 from ipsecme.ike.tasks.authenticate import Authenticate
 from ipsecme.ike.tasks.child_create import ChildCreate
 from ipsecme.ike.tasks.child_rekey import ChildRekey
+from ipsecme.ike.tasks.fragmentation import Fragmentation
 from ipsecme.ike.tasks.ike_rekey import IkeRekey
 from ipsecme.ike.tasks.informational import DeleteChild, ReportFailure
 from ipsecme.ike.tasks.init import Init
@@ -101,6 +102,7 @@ class IkeSa:
         self.init_response = b""
         self.local_behind_nat = False
         self.remote_behind_nat = False
+        self.fragmentation = False  # both ends can reassemble (RFC 7383)
         self.sealing: Protection | None = None
         self.opening: Protection | None = None
         self.created_at = self.last_inbound_at = now
@@ -205,7 +207,9 @@ class IkeSa:
     def start(self, children: list[ChildConfig], now: float) -> None:
         """Send IKE_SA_INIT; the first of `children` comes with IKE_AUTH, the others after it."""
         self._wanted = list(children)
-        self.dialogue.begin(ExchangeType.IKE_SA_INIT, [Init(), NatDetection()], now)
+        self.dialogue.begin(
+            ExchangeType.IKE_SA_INIT, [Init(), NatDetection(), Fragmentation()], now
+        )
         self.init_request = self.services.datagrams[-1].data
 
     def answer_init(self, header: Header, message: Message, datagram: bytes) -> None:
@@ -440,6 +444,7 @@ class IkeSa:
         )
         new.peer, new.peer_identity = self.peer, self.peer_identity
         new.local_behind_nat, new.remote_behind_nat = self.local_behind_nat, self.remote_behind_nat
+        new.fragmentation = self.fragmentation
         new.established_at = self.established_at
         return new
 

@@ -23,7 +23,7 @@ class Outstanding:
     """A request of ours that waits for its response, and the tasks that will read it."""
 
     message_id: int
-    datagram: bytes
+    datagrams: list[bytes]
     context: ExchangeContext
     tasks: list[Task]
     sendings: int = 1
@@ -46,9 +46,11 @@ class RequestWindow:
             return False
         return not self.outstanding or self.next_id - min(self.outstanding) < self.size
 
-    def add(self, datagram: bytes, context: ExchangeContext, tasks: list[Task]) -> Outstanding:
+    def add(
+        self, datagrams: list[bytes], context: ExchangeContext, tasks: list[Task]
+    ) -> Outstanding:
         """Count and remember a request that leaves now."""
-        request = Outstanding(self.next_id, datagram, context, tasks)
+        request = Outstanding(self.next_id, datagrams, context, tasks)
         self.outstanding[self.next_id] = request
         self.next_id += 1
         return request
@@ -63,19 +65,22 @@ class ResponseWindow:
         self.next_id = next_id
         self._answered = -1
         self._digest = b""
-        self._response = b""
+        self._response: list[bytes] = []
 
     def is_expected(self, message_id: int) -> bool:
         """Tell whether this is the peer's next request."""
         return message_id == self.next_id
 
-    def repeated(self, message_id: int, request: bytes) -> bytes | None:
-        """Return the remembered answer when `request` is the same, octet for octet, as before."""
+    def repeated(self, message_id: int, request: bytes) -> list[bytes] | None:
+        """Return the remembered answer when `request` is the same, octet for octet, as before.
+
+        Of a request in fragments the first stands for all (RFC 7383, section 2.6.1).
+        """
         if message_id != self._answered or _digest(request) != self._digest:
             return None
         return self._response
 
-    def answer(self, message_id: int, request: bytes, response: bytes) -> None:
+    def answer(self, message_id: int, request: bytes, response: list[bytes]) -> None:
         """Remember the answer and expect the next request."""
         self._answered = message_id
         self._digest = _digest(request)
