@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -198,6 +199,31 @@ def test_several_child_sas_come_up_one_after_the_other() -> None:
     pair.check_sads(pairs=2)
     assert {p.child for p in pair.a.current} == {"net", "second"}
     assert {p.child for p in pair.b.current} == {"net", "second"}
+
+
+def test_a_child_sa_asked_for_meanwhile_is_created_too() -> None:
+    one = peer("a").children[0]
+    other = peer("a", local_ts=("10.3.0.0/16",), remote_ts=("10.4.0.0/16",)).children[0]
+    second = replace(other, name="second")
+    far = replace(second, local_ts=second.remote_ts, remote_ts=second.local_ts)
+    pair = Pair(
+        a=peer("a", children=(one, second)), b=peer("b", children=(*peer("b").children, far))
+    )
+    pair.initiate(child="net")
+    pair.initiate(child="second")
+    pair.initiate(child="net")
+    pair.drive()
+    pair.check_sads(pairs=2)
+    assert len(pair.a.endpoint._sas) == 1
+
+
+@pytest.mark.parametrize(("listen", "answered"), [(None, True), (B, True), ("192.0.2.3", False)])
+def test_a_connection_may_be_bound_to_one_address_of_ours(
+    listen: str | None, answered: bool
+) -> None:
+    pair = Pair(b=replace(peer("b"), listen_address=listen))
+    pair.establish()
+    assert bool(pair.b.sad) == answered
 
 
 def test_keys_are_exported_only_on_demand() -> None:

@@ -76,6 +76,7 @@ class PeerMaker:
             psk=psk,
             children=_children(name, table),
             local_address=addresses.local,
+            listen_address=None if table.local is None else addresses.local,
             remote_address=addresses.remote,
             remote_port=table.remote_port,
             proposals=_proposals(table.ike_proposals, DEFAULT_IKE_PROPOSALS, ProtocolId.IKE),

@@ -138,9 +138,10 @@ class ChildConfig:
 class PeerConfig:
     """A connection: the peer, how each end proves itself, and the Child SAs.
 
-    `remote_address` is None when the peer may come from anywhere and is never called. `remote_id`
-    is None when any identity will do that the secret proves. `encapsulate` makes both ends use UDP
-    for ESP even where no NAT is found.
+    We call from `local_address`; `listen_address`, when given, is the only one of ours that the
+    peer may call. `remote_address` is None when the peer may come from anywhere and is never
+    called. `remote_id` is None when any identity will do that the secret proves. `encapsulate`
+    makes both ends use UDP for ESP even where no NAT is found.
     """
 
     name: str
@@ -149,6 +150,7 @@ class PeerConfig:
     psk: Secret
     children: tuple[ChildConfig, ...]
     local_address: str | None = None
+    listen_address: str | None = None
     remote_address: str | None = None
     remote_port: int = 500
     proposals: tuple[Proposal, ...] = field(

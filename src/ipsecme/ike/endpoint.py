@@ -193,6 +193,7 @@ class Endpoint:
         wanted = self._children(peer, child)
         for sa in self._of(peer):
             if sa.state is IkeState.HALF_OPEN and sa.original_initiator:
+                sa.want(wanted)
                 return sa.handle
             if sa.state is IkeState.ESTABLISHED:
                 existing = {c.config.name for c in sa.children if c.is_current}
@@ -358,7 +359,7 @@ class Endpoint:
         """Return the connections whose addresses allow this path, exact ones first."""
         local, remote = path.local.address, path.remote.address
         exact, open_to_all = self._by_address.get(remote, ()), self._by_address.get(None, ())
-        return tuple(p for p in (*exact, *open_to_all) if p.local_address in (None, local))
+        return tuple(p for p in (*exact, *open_to_all) if p.listen_address in (None, local))
 
     def _admit(self, header: Header, message: Message, path: Path, now: float) -> bool:
         nonce = next((p.data for p in message.payloads if isinstance(p, NoncePayload)), b"")

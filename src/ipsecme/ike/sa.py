@@ -212,6 +212,10 @@ class IkeSa:
         )
         self.init_request = self.services.datagrams[-1].data
 
+    def want(self, children: list[ChildConfig]) -> None:
+        """Create these Child SAs, too, when the peer is authenticated."""
+        self._wanted += [config for config in children if config not in self._wanted]
+
     def answer_init(self, header: Header, message: Message, datagram: bytes) -> None:
         """Answer a first request; raises `PeerError` before anything has happened."""
         self.init_request = datagram
@@ -340,7 +344,8 @@ class IkeSa:
             self.dialogue.begin(ExchangeType.IKE_AUTH, tasks, now)
             return
         if exchange == ExchangeType.IKE_AUTH:
-            self.jobs.extend(CreateChild(config) for config in self._wanted)
+            existing = {child.config.name for child in self.children}
+            self.jobs.extend(CreateChild(c) for c in self._wanted if c.name not in existing)
             self._wanted.clear()
         self.pump(now)
 

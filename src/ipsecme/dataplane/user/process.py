@@ -43,7 +43,8 @@ def main(channel_fd: int, settings: UserSettings) -> int:
             with contextlib.suppress(OSError):
                 channel.send(ch.encode(ch.Refused(str(error))))
             return 1
-        channel.send(ch.encode(ch.Ready()))
+        with contextlib.suppress(OSError):  # the other end may be gone already: the loop sees it
+            channel.send(ch.encode(ch.Ready()))
         gc.collect()
         gc.freeze()
         loop.run()
