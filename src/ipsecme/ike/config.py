@@ -150,7 +150,6 @@ class PeerConfig:
     psk: Secret
     children: tuple[ChildConfig, ...]
     local_address: str | None = None
-    listen_address: str | None = None
     remote_address: str | None = None
     remote_port: int = 500
     proposals: tuple[Proposal, ...] = field(
@@ -160,6 +159,7 @@ class PeerConfig:
     retransmission: Retransmission = Retransmission()
     liveness: float = 30.0
     encapsulate: bool = False
+    listen_address: str | None = None
     shared_key: SharedKey = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
