@@ -1,13 +1,14 @@
 """What each algorithm needs: keys, salts, IVs, blocks and ICVs, in octets unless named bits.
 
 The tables are the whitelist. A transform that is not here is never offered, chosen or computed
-with. Sources: RFC 4106, 4868, 5282, 5903, 7296, 8031.
+with. Sources: RFC 3526, 4106, 4868, 5282, 5903, 7296, 8031.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from ipsecme.crypto.modp import BITS, IS_AVAILABLE
 from ipsecme.wire.numbers import EncrId, IntegId, KeId, PrfId
 
 __all__ = ["ENCRYPTION", "INTEGRITY", "KEY_EXCHANGE", "PRF", "Encryption", "Integrity", "Prf"]
@@ -68,6 +69,10 @@ PRF: dict[int, Prf] = {
 
 KEY_EXCHANGE: dict[int, int] = {
     KeId.CURVE25519: 32,
+    KeId.CURVE448: 56,
     KeId.ECP_256: 64,
+    KeId.ECP_384: 96,
+    KeId.ECP_521: 132,
+    **({method: bits // 8 for method, bits in BITS.items()} if IS_AVAILABLE else {}),
 }
 """Key Exchange methods and the size of their public values on the wire."""

@@ -2,23 +2,25 @@
 
 A key pair is made for one exchange and never again. The public values of peers are checked for size
 before anything else, for being on the curve by the library, and the all-zero secret of a low-order
-point is refused (RFC 6989, section 2; RFC 8031, section 3.1).
+point is refused (RFC 6989, section 2; RFC 8031, section 3.1). The MODP groups are in `modp`.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.x448 import X448PrivateKey, X448PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from ipsecme.base import LocalMisuse, MalformedMessage, Secret
 from ipsecme.crypto.algorithms import KEY_EXCHANGE
+from ipsecme.crypto.modp import BITS, ModpExchange
 from ipsecme.wire.numbers import KeId
 
 __all__ = ["KeyExchange", "KeyExchangeProvider", "SystemKeyExchange"]
 
-_ECP_256_PREFIX = b"\x04"  # uncompressed point; not on the wire (RFC 5903, section 7)
+_UNCOMPRESSED = b"\x04"  # what the library reads; not on the wire (RFC 5903, section 7)
 
 
 class KeyExchange(Protocol):
@@ -54,10 +56,15 @@ class SystemKeyExchange:
 
     def generate(self, method: KeId) -> KeyExchange:
         """Return a fresh key pair of a method in `KEY_EXCHANGE`."""
-        if method == KeId.CURVE25519:
-            return Curve25519Exchange()
-        if method == KeId.ECP_256:
-            return Ecp256Exchange()
+        if method in KEY_EXCHANGE:
+            if method == KeId.CURVE25519:
+                return Curve25519Exchange()
+            if method == KeId.CURVE448:
+                return Curve448Exchange()
+            if method in _CURVES:
+                return EcpExchange(method)
+            if method in BITS:
+                return ModpExchange(method)
         raise LocalMisuse(f"{method.name} is not implemented")
 
 
@@ -68,8 +75,8 @@ class Curve25519Exchange:
 
     method = KeId.CURVE25519
 
-    def __init__(self) -> None:
-        self._private = X25519PrivateKey.generate()
+    def __init__(self, private: X25519PrivateKey | None = None) -> None:
+        self._private = private or X25519PrivateKey.generate()
         self.public = self._private.public_key().public_bytes_raw()
 
     def agree(self, peer_public: bytes) -> Secret:
@@ -82,27 +89,63 @@ class Curve25519Exchange:
             raise MalformedMessage("the peer's Curve25519 public value has low order") from error
 
 
-class Ecp256Exchange:
-    """RFC 5903: a public value is x and y, 32 octets each; the secret is the x coordinate."""
+class Curve448Exchange:
+    """RFC 8031: public values and secrets are 56 octets."""
 
     __slots__ = ("_private", "public")
 
-    method = KeId.ECP_256
+    method = KeId.CURVE448
 
-    def __init__(self) -> None:
-        self._private = ec.generate_private_key(ec.SECP256R1())
+    def __init__(self, private: X448PrivateKey | None = None) -> None:
+        self._private = private or X448PrivateKey.generate()
+        self.public = self._private.public_key().public_bytes_raw()
+
+    def agree(self, peer_public: bytes) -> Secret:
+        """Return the shared secret, unless the peer's point has low order."""
+        _check_size(self.method, peer_public)
+        try:
+            peer = X448PublicKey.from_public_bytes(peer_public)
+            return Secret(self._private.exchange(peer))
+        except ValueError as error:
+            raise MalformedMessage("the peer's Curve448 public value has low order") from error
+
+
+class _Curve(NamedTuple):
+    curve: ec.EllipticCurve
+    octets: int
+    """Of one coordinate."""
+
+
+_CURVES: dict[KeId, _Curve] = {
+    KeId.ECP_256: _Curve(ec.SECP256R1(), 32),
+    KeId.ECP_384: _Curve(ec.SECP384R1(), 48),
+    KeId.ECP_521: _Curve(ec.SECP521R1(), 66),
+}
+
+
+class EcpExchange:
+    """RFC 5903: a public value is x and y, each with leading zeros; the secret is x alone."""
+
+    __slots__ = ("_curve", "_private", "method", "public")
+
+    def __init__(self, method: KeId, private: ec.EllipticCurvePrivateKey | None = None) -> None:
+        self.method = method
+        self._curve, octets = _CURVES[method]
+        self._private = private or ec.generate_private_key(self._curve)
         numbers = self._private.public_key().public_numbers()
-        self.public = numbers.x.to_bytes(32) + numbers.y.to_bytes(32)
+        self.public = numbers.x.to_bytes(octets) + numbers.y.to_bytes(octets)
 
     def agree(self, peer_public: bytes) -> Secret:
         """Return the shared secret, unless the peer's point is not on the curve."""
         _check_size(self.method, peer_public)
         try:
             peer = ec.EllipticCurvePublicKey.from_encoded_point(
-                ec.SECP256R1(), _ECP_256_PREFIX + peer_public
+                self._curve, _UNCOMPRESSED + peer_public
             )
         except ValueError as error:
-            raise MalformedMessage("the peer's ECP-256 public value is not on the curve") from error
+            raise MalformedMessage(
+                f"the peer's {self.method.name} public value is not on the curve"
+            ) from error
         return Secret(self._private.exchange(ec.ECDH(), peer))
 
 

@@ -7,23 +7,36 @@ from typing import NamedTuple
 from ipsecme.crypto.algorithms import ENCRYPTION, INTEGRITY, PRF
 from ipsecme.wire.numbers import EncrId, IntegId, KeId, PrfId
 
-__all__ = ["EspSuite", "IkeSuite"]
+__all__ = ["ENCR_WORDS", "INTEG_WORDS", "KE_WORDS", "PRF_WORDS", "EspSuite", "IkeSuite"]
 
-_KEYWORDS: dict[int, str] = {
+ENCR_WORDS: dict[EncrId, str] = {
     EncrId.ENCR_AES_CBC: "aes{bits}cbc",
     EncrId.ENCR_AES_GCM_16: "aes{bits}gcm16",
 }
-_INTEG_WORDS: dict[int, str] = {
+"""How ciphers are written, with the size of the key where it varies; parsers read this too."""
+
+INTEG_WORDS: dict[IntegId, str] = {
     IntegId.AUTH_HMAC_SHA2_256_128: "sha256",
     IntegId.AUTH_HMAC_SHA2_384_192: "sha384",
     IntegId.AUTH_HMAC_SHA2_512_256: "sha512",
 }
-_PRF_WORDS: dict[int, str] = {
+PRF_WORDS: dict[PrfId, str] = {
     PrfId.PRF_HMAC_SHA2_256: "prfsha256",
     PrfId.PRF_HMAC_SHA2_384: "prfsha384",
     PrfId.PRF_HMAC_SHA2_512: "prfsha512",
 }
-_KE_WORDS: dict[int, str] = {KeId.CURVE25519: "x25519", KeId.ECP_256: "ecp256"}
+KE_WORDS: dict[KeId, str] = {
+    KeId.CURVE25519: "x25519",
+    KeId.CURVE448: "x448",
+    KeId.ECP_256: "ecp256",
+    KeId.ECP_384: "ecp384",
+    KeId.ECP_521: "ecp521",
+    KeId.MODP_2048: "modp2048",
+    KeId.MODP_3072: "modp3072",
+    KeId.MODP_4096: "modp4096",
+    KeId.MODP_6144: "modp6144",
+    KeId.MODP_8192: "modp8192",
+}
 
 
 class IkeSuite(NamedTuple):
@@ -51,10 +64,10 @@ class IkeSuite(NamedTuple):
         return PRF[self.prf].output
 
     def __str__(self) -> str:
-        words = [_KEYWORDS[self.encr].format(bits=self.key_bits)]
+        words = [ENCR_WORDS[self.encr].format(bits=self.key_bits)]
         if self.integ:
-            words.append(_INTEG_WORDS[self.integ])
-        return "-".join([*words, _PRF_WORDS[self.prf], _KE_WORDS[self.ke]])
+            words.append(INTEG_WORDS[self.integ])
+        return "-".join([*words, PRF_WORDS[self.prf], KE_WORDS[self.ke]])
 
 
 class EspSuite(NamedTuple):
@@ -77,10 +90,10 @@ class EspSuite(NamedTuple):
         return INTEGRITY[self.integ].key if self.integ else 0
 
     def __str__(self) -> str:
-        words = [_KEYWORDS[self.encr].format(bits=self.key_bits)]
+        words = [ENCR_WORDS[self.encr].format(bits=self.key_bits)]
         if self.integ:
-            words.append(_INTEG_WORDS[self.integ])
+            words.append(INTEG_WORDS[self.integ])
         if self.ke:
-            words.append(_KE_WORDS[self.ke])
+            words.append(KE_WORDS[self.ke])
         words.append("esn" if self.esn else "noesn")
         return "-".join(words)

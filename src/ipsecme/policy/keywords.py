@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ipsecme.base import ConfigError
 from ipsecme.crypto.algorithms import ENCRYPTION
+from ipsecme.crypto.suite import KE_WORDS
 from ipsecme.policy.proposal import Proposal
 from ipsecme.wire.numbers import EncrId, EsnId, IntegId, KeId, PrfId, ProtocolId
 
@@ -42,9 +43,9 @@ _PRF: dict[str, PrfId] = {
     "prfsha512": PrfId.PRF_HMAC_SHA2_512,
 }
 _KE: dict[str, KeId] = {
-    "x25519": KeId.CURVE25519,
+    **{word: method for method, word in KE_WORDS.items()},
     "curve25519": KeId.CURVE25519,
-    "ecp256": KeId.ECP_256,
+    "curve448": KeId.CURVE448,
 }
 _ESN: dict[str, EsnId] = {"esn": EsnId.ESN, "noesn": EsnId.NO_ESN}
 _WORDS = (*_ENCR, *_INTEG, *_PRF, *_KE, *_ESN)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -15,21 +14,10 @@ from ipsecme.esp.transform import opener, sealer
 from ipsecme.policy.parameters import SaHalf
 from ipsecme.wire.numbers import EncrId, IntegId
 from support.esp import SeededRng
+from support.vectors import read_vectors
 
-_FOLDER = Path(__file__).parents[2] / "vectors"
-
-
-def _vectors(name: str) -> list[dict[str, str]]:
-    blocks = (_FOLDER / name).read_text().split("\n\n")
-    read = [
-        dict(line.split(" = ", 1) for line in block.splitlines() if line[:1] not in {"#", ""})
-        for block in blocks
-    ]
-    return [fields for fields in read if fields]
-
-
-_GCM = _vectors("esp_gcm.txt")
-_CBC = _vectors("esp_cbc.txt")
+_GCM = read_vectors("esp_gcm.txt")
+_CBC = read_vectors("esp_cbc.txt")
 _INTEGRITY_KEY = bytes(range(32))
 
 
