@@ -141,7 +141,8 @@ class PeerConfig:
     We call from `local_address`; `listen_address`, when given, is the only one of ours that the
     peer may call. `remote_address` is None when the peer may come from anywhere and is never
     called. `remote_id` is None when any identity will do that the secret proves. `encapsulate`
-    makes both ends use UDP for ESP even where no NAT is found.
+    makes both ends use UDP for ESP even where no NAT is found. A peer may have `max_children`
+    Child SAs at once on one IKE SA.
     """
 
     name: str
@@ -159,6 +160,7 @@ class PeerConfig:
     retransmission: Retransmission = Retransmission()
     liveness: float = 30.0
     encapsulate: bool = False
+    max_children: int = 64
     listen_address: str | None = None
     shared_key: SharedKey = field(init=False, repr=False, compare=False)
 
@@ -186,7 +188,8 @@ class EndpointConfig:
 
     `worker` is the last octet of every SPI that this endpoint makes, so that several can share one
     address. Messages above `fragment_octets` are sent in fragments where the peer can reassemble
-    them (RFC 7383); the default fits an IPv6 path of 1280 octets. `export_keys` makes IKE keys
+    them (RFC 7383); the default fits an IPv6 path of 1280 octets. `window` is how many requests a
+    peer may have under way at once. `export_keys` makes IKE keys
     appear as events, for decoding captures; never on by default.
     """
 
@@ -197,4 +200,5 @@ class EndpointConfig:
     keepalive: float = 20.0
     worker: int = 0
     fragment_octets: int = 1228
+    window: int = 1
     export_keys: bool = False

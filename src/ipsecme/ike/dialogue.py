@@ -17,7 +17,13 @@ from ipsecme.ike.protect import inside, open_message, seal_fragments, seal_messa
 from ipsecme.ike.reassembly import Fragment, Reassembly
 from ipsecme.ike.state import ACCEPTS, IkeState
 from ipsecme.ike.tasks.init import Retry
-from ipsecme.ike.window import Outstanding, RequestWindow, ResponseWindow
+from ipsecme.ike.window import (
+    MANY_MESSAGE_IDS,
+    MAX_WINDOW,
+    Outstanding,
+    RequestWindow,
+    ResponseWindow,
+)
 from ipsecme.wire.ike import FLAG_INITIATOR, FLAG_RESPONSE, Header, Message
 from ipsecme.wire.numbers import ExchangeType, NotifyType
 
@@ -40,7 +46,7 @@ class Dialogue:
     def __init__(self, sa: IkeSa) -> None:
         self._sa = sa
         self.requests = RequestWindow()
-        self.responses = ResponseWindow()
+        self.responses = ResponseWindow(sa.services.config.window)
         # Of the peer's request and of its response, which may arrive interleaved.
         self._fragments_in = {False: Reassembly(), True: Reassembly()}
         self._first_fragment = b""
@@ -49,6 +55,11 @@ class Dialogue:
     def in_flight(self) -> list[Task]:
         """The tasks that wait for a response."""
         return [task for request in self.requests.outstanding.values() for task in request.tasks]
+
+    @property
+    def is_long(self) -> bool:
+        """True when the Message IDs have grown so far that the IKE SA should be rekeyed."""
+        return max(self.requests.next_id, self.responses.next_id) >= MANY_MESSAGE_IDS
 
     # our requests
 
@@ -128,6 +139,17 @@ class Dialogue:
             raise Refused(NotifyType.INVALID_SYNTAX, f"critical payload {stranger} in a response")
         for task in request.tasks:
             task.read_response(ctx)
+        if ctx.exchange != ExchangeType.IKE_SA_INIT:
+            self._note_window(ctx)
+
+    def _note_window(self, ctx: ExchangeContext) -> None:
+        """Take SET_WINDOW_SIZE from any protected message; a window never shrinks (section 2.3)."""
+        notify = ctx.notify(NotifyType.SET_WINDOW_SIZE)
+        if notify is None:
+            return
+        size = min(int.from_bytes(notify.data), MAX_WINDOW)
+        requests = self.requests
+        ctx.on_commit(lambda: setattr(requests, "size", max(requests.size, size)))
 
     def _fail(self, request: Outstanding, error: PeerError, now: float) -> None:
         for task in request.tasks:
@@ -209,6 +231,7 @@ class Dialogue:
             for task in self._admit(ctx):
                 task.read_request(ctx)
                 task.build_response(ctx)
+            self._note_window(ctx)
         except PeerError as error:
             ctx.discard()
             return error

@@ -26,6 +26,7 @@ from ipsecme.ike.tasks.ike_rekey import IkeRekey
 from ipsecme.ike.tasks.informational import DeleteChild, DeleteIke, Inform, Liveness
 from ipsecme.ike.tasks.init import Init
 from ipsecme.ike.tasks.natd import NatDetection
+from ipsecme.ike.tasks.window_size import WindowSize
 from ipsecme.wire.ike import SaPayload
 from ipsecme.wire.numbers import ExchangeType, NotifyType, PayloadType, ProtocolId
 
@@ -77,7 +78,7 @@ ROWS: tuple[Row, ...] = (
         ExchangeType.IKE_AUTH,
         _any,
         frozenset({_P.IDi}),
-        (Authenticate, ChildCreate),
+        (Authenticate, ChildCreate, WindowSize),
         "authenticate the peer and create the first Child SA",
     ),
     Row(

@@ -6,7 +6,6 @@ messages travel is `Dialogue`'s business, what exchanges mean the tasks'.
 
 from __future__ import annotations
 
-import enum
 from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -21,13 +20,13 @@ from ipsecme.ike.dialogue import Dialogue
 from ipsecme.ike.exchange import tasks_for
 from ipsecme.ike.failures import AuthenticationFailed, ends_ike_sa, passes_by, reason_of
 from ipsecme.ike.jobs import (
-    CheckLiveness,
     CloseChild,
     CloseIke,
     CreateChild,
     Job,
     RekeyIke,
 )
+from ipsecme.ike.schedule import IkeTimer, on_timer
 from ipsecme.ike.state import IkeState
 from ipsecme.ike.tasks.authenticate import Authenticate
 from ipsecme.ike.tasks.child_create import ChildCreate
@@ -37,7 +36,7 @@ from ipsecme.ike.tasks.ike_rekey import IkeRekey
 from ipsecme.ike.tasks.informational import DeleteChild, ReportFailure
 from ipsecme.ike.tasks.init import Init
 from ipsecme.ike.tasks.natd import NatDetection
-from ipsecme.wire.encap import NAT_KEEPALIVE
+from ipsecme.ike.tasks.window_size import WindowSize
 from ipsecme.wire.numbers import ExchangeType
 
 if TYPE_CHECKING:
@@ -53,23 +52,12 @@ if TYPE_CHECKING:
     from ipsecme.policy.proposal import Proposal
     from ipsecme.wire.ike import Header, Message
 
-__all__ = ["IkeSa", "IkeTimer"]
+__all__ = ["IkeSa"]
 
 _LINGER_SECONDS = 30.0  # a closed IKE SA still answers repeated requests
 _DELETE_TRIES = 4
+_PUT_OFF_SECONDS = 300.0
 _DOUBT_SECONDS = 3.0  # how long to hope for a better answer after a bad unprotected one
-
-
-class IkeTimer(enum.Enum):
-    """What an IKE SA waits for, besides the answers to its requests."""
-
-    HALF_OPEN = "half-open"
-    DOUBT = "doubt"
-    REKEY = "rekey"
-    EXPIRE = "expire"
-    LIVENESS = "liveness"
-    KEEPALIVE = "keepalive"
-    LINGER = "linger"
 
 
 class IkeSa:
@@ -114,6 +102,7 @@ class IkeSa:
         self._nonces: Nonces | None = None
         self._doubt: PeerError | None = None
         self._wanted: list[ChildConfig] = []
+        self._put_off_since: float | None = None
 
     # who and what
 
@@ -338,9 +327,11 @@ class IkeSa:
 
     def after_exchange(self, exchange: ExchangeType, now: float) -> None:
         """Go on after an exchange of ours that succeeded."""
+        if exchange == ExchangeType.CREATE_CHILD_SA:
+            self._put_off_since = None
         if exchange == ExchangeType.IKE_SA_INIT:
             first = self._wanted.pop(0) if self._wanted else None
-            tasks: list[Task] = [Authenticate(), ChildCreate(first)]
+            tasks: list[Task] = [Authenticate(), ChildCreate(first), WindowSize()]
             self.dialogue.begin(ExchangeType.IKE_AUTH, tasks, now)
             return
         if exchange == ExchangeType.IKE_AUTH:
@@ -352,7 +343,7 @@ class IkeSa:
     def exchange_failed(self, exchange: ExchangeType, error: PeerError, now: float) -> None:
         """Judge an exchange of ours that the peer refused, or whose answer we cannot accept."""
         if self.state is IkeState.HALF_OPEN:
-            self._fail(reason_of(error), str(error))
+            self.fail(reason_of(error), str(error))
             if isinstance(error, AuthenticationFailed):
                 # The responder holds an IKE SA that we will not use: tell it (section 2.21.2).
                 self.dialogue.begin(ExchangeType.INFORMATIONAL, [ReportFailure()], now)
@@ -372,7 +363,7 @@ class IkeSa:
         """Report a request of the peer's that we refused; end the IKE SA where the RFC says so."""
         self.services.counters["requests_refused"] += 1
         if self.state is IkeState.HALF_OPEN:
-            self._fail(reason_of(error), str(error))
+            self.fail(reason_of(error), str(error))
             self.finish(now)
         elif fatal:
             self.close(reason_of(error), f"{exchange.name}: {error}", now)
@@ -402,10 +393,24 @@ class IkeSa:
         """Begin waiting jobs while the window has room."""
         if self.state in (IkeState.HALF_OPEN, IkeState.CLOSED):
             return
-        while self.jobs and self.dialogue.requests.is_open:
+        if self._is_worn_out():
+            self.jobs.appendleft(RekeyIke())
+        while self.jobs and self.dialogue.requests.is_open and self._may_begin(self.jobs[0]):
             planned = tasks_for(self.jobs.popleft(), self)
             if planned is not None:
                 self.dialogue.begin(*planned, now)
+
+    def _is_worn_out(self) -> bool:
+        """Tell whether the Message IDs demand a rekeying that is not under way (section 2.2)."""
+        if self.state is not IkeState.ESTABLISHED or not self.dialogue.is_long:
+            return False
+        return RekeyIke() not in self.jobs and self.rekeying() is None
+
+    def _may_begin(self, job: Job) -> bool:
+        """Keep apart what disturbs each other when the window takes several (section 2.25)."""
+        if isinstance(job, (RekeyIke, CloseIke)):
+            return not self.dialogue.requests.outstanding
+        return self.rekeying() is None
 
     def repeat_exchange(self, ctx: ExchangeContext, tasks: list[Task]) -> None:
         """Begin an exchange again with tasks that changed their mind."""
@@ -471,6 +476,13 @@ class IkeSa:
         )
         new.pump(now)
 
+    def put_off(self, now: float) -> None:
+        """Note a TEMPORARY_FAILURE; one that lasts for minutes ends the IKE SA (section 2.25)."""
+        if self._put_off_since is None:
+            self._put_off_since = now
+        elif now - self._put_off_since > _PUT_OFF_SECONDS:
+            self.delete("temporary_failure", now)
+
     def rekey_later(self, at: float) -> None:
         """Try to rekey at another time."""
         self.timers.arm(IkeTimer.REKEY, at)
@@ -478,7 +490,7 @@ class IkeSa:
     def delete(self, reason: str, now: float) -> None:
         """Ask the peer to close this IKE SA with us; nothing else is begun on it."""
         if self.state is IkeState.HALF_OPEN:
-            self._fail("refused", "given up here")
+            self.fail("refused", "given up here")
             self.finish(now)
             return
         if self.state in (IkeState.CLOSING, IkeState.CLOSED):
@@ -508,7 +520,7 @@ class IkeSa:
     def lose_peer(self, now: float) -> None:
         """Give up on a peer that answers nothing (section 2.4)."""
         if self.state is IkeState.HALF_OPEN:
-            self._fail_unanswered()
+            self.fail_unanswered()
             self.finish(now)
             return
         if self.state is IkeState.CLOSING:
@@ -517,14 +529,16 @@ class IkeSa:
         tries = self.retransmission.tries
         self.close("unreachable", f"no answer from {self.path.remote} to {tries} requests", now)
 
-    def _fail_unanswered(self) -> None:
+    def fail_unanswered(self) -> None:
+        """Report why an IKE SA did not come up, as far as it is known."""
         if self._doubt is not None:
-            self._fail(reason_of(self._doubt), f"{self._doubt} (not authenticated)")
+            self.fail(reason_of(self._doubt), f"{self._doubt} (not authenticated)")
             return
         what = "IKE_SA_INIT" if self._suite is None else "IKE_AUTH"
-        self._fail("unreachable", f"no answer from {self.path.remote} to {what}")
+        self.fail("unreachable", f"no answer from {self.path.remote} to {what}")
 
-    def _fail(self, reason: str, detail: str) -> None:
+    def fail(self, reason: str, detail: str) -> None:
+        """Report that the IKE SA did not come up."""
         self.services.publish(
             events.IkeSaFailed(
                 self.name, self.handle, self.original_initiator, reason, detail, self.path
@@ -552,44 +566,7 @@ class IkeSa:
         """Do what is due."""
         for timer in self.timers.due(now):
             if isinstance(timer, IkeTimer):
-                self._on_timer(timer, now)
+                on_timer(self, timer, now)
             else:
                 self.dialogue.retransmit(timer, now)
         self.children.handle_timeout(now)
-
-    def _on_timer(self, timer: IkeTimer, now: float) -> None:
-        match timer:
-            case IkeTimer.HALF_OPEN:
-                self._fail("timeout", "the peer did not authenticate in time")
-                self.services.registry.release(self)
-            case IkeTimer.DOUBT:
-                self._fail_unanswered()
-                self.finish(now)
-            case IkeTimer.REKEY:
-                self.queue(RekeyIke(), now)
-            case IkeTimer.EXPIRE:
-                self._expire(now)
-            case IkeTimer.LIVENESS:
-                self._check_liveness(now)
-            case IkeTimer.KEEPALIVE:
-                self.services.send(NAT_KEEPALIVE, self.path)
-                self.timers.arm(IkeTimer.KEEPALIVE, now + self.services.config.keepalive)
-            case IkeTimer.LINGER:
-                self.services.registry.release(self)
-
-    def _expire(self, now: float) -> None:
-        if self.state is IkeState.REKEYED:
-            self.close("expired", "the peer did not delete the replaced IKE SA", now)
-        else:
-            self.delete("expired", now)
-
-    def _check_liveness(self, now: float) -> None:
-        if self.peer is None or self.state is not IkeState.ESTABLISHED:
-            return
-        due = self.last_inbound_at + self.peer.liveness
-        if due > now:
-            self.timers.arm(IkeTimer.LIVENESS, due)
-            return
-        if not self.dialogue.requests.outstanding:
-            self.queue(CheckLiveness(), now)
-        self.timers.arm(IkeTimer.LIVENESS, now + self.peer.liveness)

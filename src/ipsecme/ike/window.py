@@ -13,9 +13,20 @@ if TYPE_CHECKING:
     from ipsecme.ike.context import ExchangeContext
     from ipsecme.ike.tasks.base import Task
 
-__all__ = ["LAST_MESSAGE_ID", "Outstanding", "RequestWindow", "ResponseWindow"]
+__all__ = [
+    "LAST_MESSAGE_ID",
+    "MANY_MESSAGE_IDS",
+    "MAX_WINDOW",
+    "Outstanding",
+    "RequestWindow",
+    "ResponseWindow",
+]
 
 LAST_MESSAGE_ID = 0xFFFFFFFF
+MANY_MESSAGE_IDS = 1 << 31
+"""From here on the IKE SA should be rekeyed: its counters must not wrap (section 2.2)."""
+
+MAX_WINDOW = 64
 
 
 @dataclass(slots=True)
@@ -57,35 +68,38 @@ class RequestWindow:
 
 
 class ResponseWindow:
-    """The peer's requests: the one expected next, and the answer to the last one."""
+    """The peer's requests: which are expected, and the answers to the last ones.
 
-    __slots__ = ("_answered", "_digest", "_response", "next_id")
+    With a `size` above one requests may come in any order within the window (section 2.3).
+    """
 
-    def __init__(self, next_id: int = 0) -> None:
-        self.next_id = next_id
-        self._answered = -1
-        self._digest = b""
-        self._response: list[bytes] = []
+    __slots__ = ("_answers", "next_id", "size")
+
+    def __init__(self, size: int = 1) -> None:
+        self.next_id = 0  # the lowest that is not answered
+        self.size = size
+        self._answers: dict[int, tuple[bytes, list[bytes]]] = {}
 
     def is_expected(self, message_id: int) -> bool:
-        """Tell whether this is the peer's next request."""
-        return message_id == self.next_id
+        """Tell whether this is a request that the peer may send now and has not sent before."""
+        in_window = self.next_id <= message_id < self.next_id + self.size
+        return in_window and message_id not in self._answers
 
     def repeated(self, message_id: int, request: bytes) -> list[bytes] | None:
         """Return the remembered answer when `request` is the same, octet for octet, as before.
 
         Of a request in fragments the first stands for all (RFC 7383, section 2.6.1).
         """
-        if message_id != self._answered or _digest(request) != self._digest:
-            return None
-        return self._response
+        digest, response = self._answers.get(message_id, (b"", []))
+        return response if response and digest == _digest(request) else None
 
     def answer(self, message_id: int, request: bytes, response: list[bytes]) -> None:
-        """Remember the answer and expect the next request."""
-        self._answered = message_id
-        self._digest = _digest(request)
-        self._response = response
-        self.next_id = message_id + 1
+        """Remember the answer; forget those that a full window has passed."""
+        self._answers[message_id] = _digest(request), response
+        while self.next_id in self._answers:
+            self.next_id += 1
+        for old in [mid for mid in self._answers if mid < self.next_id - self.size]:
+            del self._answers[old]
 
 
 def _digest(request: bytes) -> bytes:

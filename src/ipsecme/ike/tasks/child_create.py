@@ -225,6 +225,11 @@ class ChildCreate(Task):
             raise ProtocolViolation("the request lacks SA, TSi or TSr")
         if sa_payload.proposals[0].number != 1:
             raise ProtocolViolation("the first proposal's number is not 1")
+        if len(ctx.sa.children) >= ctx.connection.max_children and self.replaced_spi() is None:
+            raise Refused(
+                NotifyType.NO_ADDITIONAL_SAS,
+                f"the peer has {len(ctx.sa.children)} Child SAs, as many as max_children allows",
+            )
         config = self._match(ctx, tsi.ranges(), tsr.ranges())
         self.config = config
         self._choice = choose(sa_payload.proposals, self.proposals(ctx, config), _SPI_OCTETS)

@@ -79,6 +79,7 @@ class ChildRekey(ChildCreate):
             return
         if kind in (NotifyType.TEMPORARY_FAILURE, NotifyType.CHILD_SA_NOT_FOUND):
             delay = _RETRY_SECONDS * (1 + ctx.sa.services.rng.fraction())
+            ctx.sa.put_off(ctx.now)
         else:
             super().failed(ctx, error)
             delay = _RETRY_REFUSED_SECONDS

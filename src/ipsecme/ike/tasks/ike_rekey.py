@@ -108,6 +108,8 @@ class IkeRekey(Task):
             return
         temporary = kind == NotifyType.TEMPORARY_FAILURE
         delay = _RETRY_SECONDS if temporary else _RETRY_REFUSED_SECONDS
+        if temporary:
+            sa.put_off(ctx.now)
         sa.rekey_later(ctx.now + delay * (1 + sa.services.rng.fraction()))
 
     def _change_method(self, ctx: ExchangeContext, error: PeerError) -> bool:

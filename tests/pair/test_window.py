@@ -1,0 +1,170 @@
+"""Windows, Message IDs, and refusals for the time being (RFC 7296, sections 2.2, 2.3 and 2.25)."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from ipsecme.ike.config import ChildConfig, EndpointConfig, Lifetimes
+from ipsecme.ike.endpoint import Endpoint
+from ipsecme.ike.events import ChildSaCreated, ChildSaFailed, IkeSaClosed, IkeSaRekeyed
+from ipsecme.ike.jobs import CheckLiveness
+from ipsecme.ike.window import MANY_MESSAGE_IDS, ResponseWindow
+from ipsecme.policy.selector import parse_selector
+from ipsecme.wire.ike import Header
+from ipsecme.wire.numbers import ExchangeType
+from support.pair import Link, Pair, peer
+
+
+def with_window(pair: Pair, size: int) -> Pair:
+    """Give both ends a window."""
+    for node in (pair.a, pair.b):
+        config: EndpointConfig = replace(node.endpoint.config, window=size)
+        node.endpoint = Endpoint(config, node.rng)
+    return pair
+
+
+def several(side: str, count: int) -> tuple[ChildConfig, ...]:
+    """Return that many Child SAs of one side."""
+    mine, other = ("1", "2") if side == "a" else ("2", "1")
+    return tuple(
+        replace(
+            peer(side).children[0],
+            name=f"net{n}",
+            local_ts=(parse_selector(f"10.{mine}.{n}.0/24"),),
+            remote_ts=(parse_selector(f"10.{other}.{n}.0/24"),),
+        )
+        for n in range(count)
+    )
+
+
+def most_outstanding(pair: Pair, sender: str) -> int:
+    """Return how many requests of one end were unanswered at the same time."""
+    waiting: set[int] = set()
+    most = 0
+    for name, datagram in pair.sent:
+        header = Header.decode(datagram.data)
+        if name == sender and not header.is_response:
+            waiting.add(header.message_id)
+        if name != sender and header.is_response:
+            waiting.discard(header.message_id)
+        most = max(most, len(waiting))
+    return most
+
+
+@pytest.mark.requirement("R7296-037")
+@pytest.mark.parametrize("size", [1, 4])
+def test_as_many_requests_as_the_peer_takes(size: int) -> None:
+    a, b = peer("a", children=several("a", 9)), peer("b", children=several("b", 9))
+    pair = with_window(Pair(a=a, b=b), size)
+    pair.establish()
+    pair.check_sads(pairs=9)
+    assert most_outstanding(pair, "a") == size
+
+
+@pytest.mark.requirement("R7296-038", "R7296-031")
+@pytest.mark.parametrize("seed", range(10))
+def test_a_larger_window_over_a_bad_link(seed: int) -> None:
+    a, b = peer("a", children=several("a", 9)), peer("b", children=several("b", 9))
+    link = Link(latency=0.05, jitter=0.3, loss=0.15, duplicate=0.1, seed=seed)
+    pair = with_window(Pair(link, a=a, b=b, seed=seed), 5)
+    pair.initiate()
+    pair.drive(100)
+    pair.check_sads(pairs=9)
+    assert len(pair.b.of(ChildSaCreated)) == 9
+
+
+@pytest.mark.requirement("R7296-041")
+def test_a_rekeyed_ike_sa_starts_with_a_window_of_one() -> None:
+    pair = with_window(Pair(), 4)
+    pair.establish()
+    (sa,) = pair.a.endpoint._sas.values()
+    assert sa.dialogue.requests.size == 4
+    pair.rekey(pair.a)
+    pair.drive(60)
+    (sa,) = pair.a.endpoint._sas.values()
+    assert sa.dialogue.requests.size == 1
+
+
+@pytest.mark.requirement("R7296-038", "R7296-031")
+def test_the_last_answers_are_kept_and_no_more() -> None:
+    window = ResponseWindow(size=3)
+    for mid in (1, 0, 2, 4, 3):
+        assert window.is_expected(mid)
+        window.answer(mid, b"request %d" % mid, [b"answer %d" % mid])
+        assert not window.is_expected(mid)
+    assert window.next_id == 5
+    assert window.repeated(4, b"request 4") == [b"answer 4"]
+    assert window.repeated(2, b"request 2") == [b"answer 2"]
+    assert window.repeated(1, b"request 1") is None
+    assert window.repeated(4, b"something else") is None
+    assert not window.is_expected(8)
+    assert len(window._answers) == 3
+
+
+@pytest.mark.requirement("R7296-036")
+def test_an_ike_sa_is_rekeyed_long_before_its_message_ids_wrap() -> None:
+    pair = Pair()
+    pair.establish()
+    (a,), (b,) = pair.a.endpoint._sas.values(), pair.b.endpoint._sas.values()
+    a.dialogue.requests.next_id = b.dialogue.responses.next_id = MANY_MESSAGE_IDS
+    pair.rekey(pair.a, "net")
+    pair.drive(100)
+    assert len(pair.a.of(IkeSaRekeyed)) == 1
+    pair.check_sads()
+    (a,) = pair.a.endpoint._sas.values()
+    assert a.dialogue.requests.next_id < 10
+
+
+@pytest.mark.requirement("R7296-036")
+def test_no_request_leaves_after_the_last_message_id() -> None:
+    pair = Pair()
+    pair.establish()
+    (a,) = pair.a.endpoint._sas.values()
+    a.dialogue.requests.next_id = 1 << 32
+    a.queue(CheckLiveness(), pair.now)
+    assert not a.dialogue.requests.outstanding
+
+
+@pytest.mark.requirement("R7296-008")
+def test_no_more_child_sas_than_allowed_and_no_hammering() -> None:
+    a = peer("a", children=several("a", 4))
+    b = replace(peer("b", children=several("b", 4)), max_children=2)
+    pair = Pair(a=a, b=b)
+    pair.establish()
+    pair.drive(100)
+    pair.check_sads(pairs=2)
+    assert len(pair.a.of(ChildSaFailed)) == 2
+    asked = [
+        m
+        for m in pair.messages
+        if m.header.exchange == ExchangeType.CREATE_CHILD_SA and not m.header.is_response
+    ]
+    assert len(asked) == 3
+
+
+@pytest.mark.requirement("R7296-162")
+def test_a_temporary_failure_is_retried_later_and_not_for_ever() -> None:
+    lifetimes = Lifetimes(rekey=100, hard=10_000)
+    pair = Pair(a=peer("a", child_lifetimes=lifetimes), b=peer("b"))
+    pair.establish()
+    (b,) = pair.b.endpoint._sas.values()
+    # The peer believes that it is rekeying the IKE SA and puts everything off.
+    pair.b.endpoint.rekey("test", None, pair.now)
+    pair.b.drain(pair.now)
+    b.timers.clear()
+    start = pair.now
+    moments = []
+    for _ in range(600):
+        before = len(pair.messages)
+        pair.drive(1)
+        new = [m for m in pair.messages[before:] if m.sender == "a" and not m.header.is_response]
+        if any(m.header.exchange == ExchangeType.CREATE_CHILD_SA for m in new):
+            moments.append(pair.now)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(moments)]
+    assert len(moments) > 10
+    assert min(gaps) >= 4
+    assert pair.a.reasons(IkeSaClosed) == ["temporary_failure"]
+    assert pair.now - start > 300
