@@ -142,7 +142,9 @@ class PeerConfig:
     peer may call. `remote_address` is None when the peer may come from anywhere and is never
     called. `remote_id` is None when any identity will do that the secret proves. `encapsulate`
     makes both ends use UDP for ESP even where no NAT is found. A peer may have `max_children`
-    Child SAs at once on one IKE SA.
+    Child SAs at once on one IKE SA. After `reauthenticate` seconds both ends prove themselves anew
+    by a new IKE SA, and the old one goes when that is up, or first with `break_before_make`; peers
+    that called us are told to see to it (RFC 4478).
     """
 
     name: str
@@ -161,6 +163,8 @@ class PeerConfig:
     liveness: float = 30.0
     encapsulate: bool = False
     max_children: int = 64
+    reauthenticate: float | None = None
+    break_before_make: bool = False
     listen_address: str | None = None
     shared_key: SharedKey = field(init=False, repr=False, compare=False)
 

@@ -46,6 +46,7 @@ __all__ = ["Endpoint"]
 
 _MAJOR_VERSION = 2
 _REFUSED_KEPT = 16
+_GOOD_ENDS = ("deleted", "deleted_by_peer", "reauthenticated")
 _STRAY_REPLIES_PER_SECOND = 10  # answers to messages of no IKE SA (section 2.4)
 
 
@@ -467,6 +468,25 @@ class Endpoint:
         """Tell whether a connection has another live IKE SA."""
         return any(sa is not but for sa in self._of(peer))
 
+    def reopen(self, old: IkeSa, wanted: list[ChildConfig], now: float) -> None:
+        """Open another IKE SA with the same peer; the old one goes when that is up."""
+        peer = old.peer
+        if peer is None or self._is_stopping:
+            return
+        services = self._services
+        sa = IkeSa(
+            services,
+            (services.new_ike_spi(), NO_SPI),
+            old.path,
+            now,
+            original_initiator=True,
+            candidates=(peer,),
+        )
+        sa.predecessor = old if old.is_live else None
+        self.adopt(sa)
+        sa.start(wanted, now)
+        self._settle(sa, now)
+
     def is_local_spi(self, spi: bytes) -> bool:
         """Tell whether an IKE SA has this local SPI."""
         return spi in self._sas
@@ -509,4 +529,4 @@ def _cookie_of(message: Message) -> bytes:
 
 
 def _is_bad_end(event: Event) -> TypeGuard[IkeSaClosed]:
-    return isinstance(event, IkeSaClosed) and event.reason not in ("deleted", "deleted_by_peer")
+    return isinstance(event, IkeSaClosed) and event.reason not in _GOOD_ENDS

@@ -67,7 +67,8 @@ class IkeSaClosed(NamedTuple):
     """An established IKE SA ended with all its Child SAs.
 
     Reasons: ``deleted`` (here), ``deleted_by_peer``, ``unreachable``, ``expired``, ``replaced``,
-    ``invalid_syntax``, ``authentication_failed``.
+    ``invalid_syntax``, ``authentication_failed``, ``reauthenticated``, ``authentication_expired``,
+    ``temporary_failure``.
     """
 
     connection: str

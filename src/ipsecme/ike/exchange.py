@@ -18,6 +18,7 @@ from ipsecme.ike.jobs import (
     Job,
     RekeyChild,
 )
+from ipsecme.ike.tasks.auth_lifetime import AuthLifetime
 from ipsecme.ike.tasks.authenticate import Authenticate
 from ipsecme.ike.tasks.child_create import ChildCreate
 from ipsecme.ike.tasks.child_rekey import ChildRekey
@@ -78,7 +79,7 @@ ROWS: tuple[Row, ...] = (
         ExchangeType.IKE_AUTH,
         _any,
         frozenset({_P.IDi}),
-        (Authenticate, ChildCreate, WindowSize),
+        (Authenticate, AuthLifetime, ChildCreate, WindowSize),
         "authenticate the peer and create the first Child SA",
     ),
     Row(

@@ -26,8 +26,10 @@ from ipsecme.ike.jobs import (
     Job,
     RekeyIke,
 )
+from ipsecme.ike.reauthentication import reauthentication_delay
 from ipsecme.ike.schedule import IkeTimer, on_timer
 from ipsecme.ike.state import IkeState
+from ipsecme.ike.tasks.auth_lifetime import AuthLifetime
 from ipsecme.ike.tasks.authenticate import Authenticate
 from ipsecme.ike.tasks.child_create import ChildCreate
 from ipsecme.ike.tasks.child_rekey import ChildRekey
@@ -58,6 +60,14 @@ _LINGER_SECONDS = 30.0  # a closed IKE SA still answers repeated requests
 _DELETE_TRIES = 4
 _PUT_OFF_SECONDS = 300.0
 _DOUBT_SECONDS = 3.0  # how long to hope for a better answer after a bad unprotected one
+
+
+_TIMERS_OF_THE_LIVING = (
+    IkeTimer.REKEY,
+    IkeTimer.REAUTHENTICATE,
+    IkeTimer.LIVENESS,
+    IkeTimer.KEEPALIVE,
+)
 
 
 class IkeSa:
@@ -103,6 +113,8 @@ class IkeSa:
         self._doubt: PeerError | None = None
         self._wanted: list[ChildConfig] = []
         self._put_off_since: float | None = None
+        self.predecessor: IkeSa | None = None  # goes when this one is up (reauthentication)
+        self.reopens: list[ChildConfig] | None = None  # with which another is opened at the end
 
     # who and what
 
@@ -331,10 +343,18 @@ class IkeSa:
             self._put_off_since = None
         if exchange == ExchangeType.IKE_SA_INIT:
             first = self._wanted.pop(0) if self._wanted else None
-            tasks: list[Task] = [Authenticate(), ChildCreate(first), WindowSize()]
+            tasks: list[Task] = [
+                Authenticate(),
+                AuthLifetime(),
+                ChildCreate(first),
+                WindowSize(),
+            ]
             self.dialogue.begin(ExchangeType.IKE_AUTH, tasks, now)
             return
         if exchange == ExchangeType.IKE_AUTH:
+            if self.predecessor is not None:
+                self.predecessor.delete("reauthenticated", now)
+                self.predecessor = None
             existing = {child.config.name for child in self.children}
             self.jobs.extend(CreateChild(c) for c in self._wanted if c.name not in existing)
             self._wanted.clear()
@@ -456,6 +476,9 @@ class IkeSa:
         new.local_behind_nat, new.remote_behind_nat = self.local_behind_nat, self.remote_behind_nat
         new.fragmentation = self.fragmentation
         new.established_at = self.established_at
+        due = self.timers.deadline(IkeTimer.REAUTHENTICATE)
+        if due is not None:
+            new.rearm_reauthentication(due)
         return new
 
     def hand_over(self, new: IkeSa, now: float, *, is_initiator: bool) -> None:
@@ -468,7 +491,7 @@ class IkeSa:
         self.heir = new
         new.jobs, self.jobs = self.jobs, deque()
         self.state = IkeState.REKEYED
-        for timer in (IkeTimer.REKEY, IkeTimer.LIVENESS, IkeTimer.KEEPALIVE):
+        for timer in _TIMERS_OF_THE_LIVING:
             self.timers.disarm(timer)
         new.export_keys()
         self.services.publish(
@@ -482,6 +505,16 @@ class IkeSa:
             self._put_off_since = now
         elif now - self._put_off_since > _PUT_OFF_SECONDS:
             self.delete("temporary_failure", now)
+
+    def arm_reauthentication(self, told: float | None, now: float) -> None:
+        """Plan the next authentication; `told` is the peer's AUTH_LIFETIME in seconds."""
+        delay = reauthentication_delay(self, told)
+        if delay is not None:
+            self.rearm_reauthentication(now + delay)
+
+    def rearm_reauthentication(self, at: float) -> None:
+        """Authenticate anew at another time."""
+        self.timers.arm(IkeTimer.REAUTHENTICATE, at)
 
     def rekey_later(self, at: float) -> None:
         """Try to rekey at another time."""
@@ -507,7 +540,10 @@ class IkeSa:
         replaced = self.state is IkeState.REKEYED or reason in ("rekeyed", "redundant")
         if not replaced:
             self.services.publish(events.IkeSaClosed(self.name, self.handle, reason, detail))
+        wanted = self.reopens
         self.finish(now)
+        if wanted is not None:
+            self.services.registry.reopen(self, wanted, now)
 
     def finish(self, now: float) -> None:
         """Do nothing any more but answer repeated requests for a while."""

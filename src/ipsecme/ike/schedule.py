@@ -9,6 +9,7 @@ import enum
 from typing import TYPE_CHECKING
 
 from ipsecme.ike.jobs import CheckLiveness, RekeyIke
+from ipsecme.ike.reauthentication import reauthenticate
 from ipsecme.ike.state import IkeState
 from ipsecme.wire.encap import NAT_KEEPALIVE
 
@@ -25,6 +26,7 @@ class IkeTimer(enum.Enum):
     DOUBT = "doubt"
     REKEY = "rekey"
     EXPIRE = "expire"
+    REAUTHENTICATE = "reauthenticate"
     LIVENESS = "liveness"
     KEEPALIVE = "keepalive"
     LINGER = "linger"
@@ -43,6 +45,8 @@ def on_timer(sa: IkeSa, timer: IkeTimer, now: float) -> None:
             sa.queue(RekeyIke(), now)
         case IkeTimer.EXPIRE:
             _expire(sa, now)
+        case IkeTimer.REAUTHENTICATE:
+            reauthenticate(sa, now)
         case IkeTimer.LIVENESS:
             _check_liveness(sa, now)
         case IkeTimer.KEEPALIVE:

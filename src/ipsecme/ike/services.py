@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ipsecme.base import Path, Rng
     from ipsecme.crypto.ke import KeyExchangeProvider
     from ipsecme.ike.commands import Command
-    from ipsecme.ike.config import EndpointConfig, Identity, PeerConfig
+    from ipsecme.ike.config import ChildConfig, EndpointConfig, Identity, PeerConfig
     from ipsecme.ike.events import Event
     from ipsecme.ike.sa import IkeSa
 
@@ -44,6 +44,10 @@ class Registry(Protocol):
 
     def has_live(self, peer: PeerConfig, but: IkeSa) -> bool:
         """Tell whether a connection has another live IKE SA."""
+        ...
+
+    def reopen(self, old: IkeSa, wanted: list[ChildConfig], now: float) -> None:
+        """Open another IKE SA with the same peer; the old one goes when that is up."""
         ...
 
     def is_local_spi(self, spi: bytes) -> bool:
