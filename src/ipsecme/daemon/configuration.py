@@ -190,5 +190,7 @@ def _endpoint(table: DaemonTable, made: tuple[PeerConfig, ...]) -> EndpointConfi
         ike_port=table.ike_port,
         nat_port=table.nat_port,
         keepalive=table.keepalive,
+        fragment_octets=table.fragment_octets,
+        window=table.window,
         export_keys=table.keylog is not None,
     )

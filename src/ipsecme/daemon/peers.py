@@ -84,6 +84,9 @@ class PeerMaker:
             retransmission=Retransmission(**table.retransmission.model_dump()),
             liveness=table.liveness,
             encapsulate=table.encapsulation == "always",
+            reauthenticate=table.reauthenticate,
+            break_before_make=table.break_before_make,
+            max_children=table.max_children,
         )
 
     def _addresses(self, name: str, table: ConnectionTable) -> _Addresses:

@@ -138,6 +138,9 @@ class ConnectionTable(_Table):
     liveness: Seconds = 30.0
     ike_rekey: Seconds = 14400.0
     child_rekey: Seconds = 3600.0
+    reauthenticate: Seconds | None = None
+    break_before_make: bool = False
+    max_children: Annotated[int, Field(ge=1, le=10_000)] = 64
     replay_window: Window = 1024
     retransmission: RetransmissionTable = RetransmissionTable()
     children: dict[Name, ChildTable] = Field(default_factory=dict)
@@ -184,6 +187,8 @@ class DaemonTable(_Table):
     log_format: Literal["auto", "text", "json"] = "auto"
     keylog: FilePath | None = None
     keepalive: Seconds = 20.0
+    fragment_octets: Annotated[int, Field(ge=256, le=65_000)] = 1228
+    window: Annotated[int, Field(ge=1, le=64)] = 1
     cookie_threshold: Annotated[int, Field(ge=0)] = 100
     half_open_limit: Annotated[int, Field(ge=1)] = 5000
 
