@@ -1,0 +1,198 @@
+"""Who is let in: cookies, half-open IKE SAs, requests that look alike (RFC 7296, 2.1, 2.6)."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import pytest
+
+from ipsecme.base import Path, Transport
+from ipsecme.ike.config import AdmissionConfig
+from ipsecme.wire.ike import NO_SPI, Header, Message, NoncePayload, NotifyPayload
+from ipsecme.wire.numbers import ExchangeType, NotifyType
+from support.pair import A, B, Pair
+
+ALWAYS = AdmissionConfig(cookie_threshold=0, cookie_seconds=60)
+PATH = Path(Transport(B, 500), Transport(A, 500))
+
+
+def first_request(seed: int = 0) -> Message:
+    """Return an IKE_SA_INIT request as `a` sends it."""
+    pair = Pair(seed=seed)
+    pair.initiate()
+    return Message.decode(pair.sent[0][1].data)
+
+
+def ask(pair: Pair, message: Message, path: Path = PATH) -> list[Message]:
+    """Hand a request to `b` and return its answers."""
+    pair.b.endpoint.receive_datagram(message.encode(), path, pair.now)
+    return [Message.decode(d.data) for d in pair.b.drain(pair.now)]
+
+
+def cookie_of(answers: list[Message]) -> bytes | None:
+    """Return the cookie that an answer asks for, if that is all it holds."""
+    (answer,) = answers
+    (first, *rest) = answer.payloads
+    if isinstance(first, NotifyPayload) and first.type == NotifyType.COOKIE:
+        assert not rest
+        assert answer.spi_r == NO_SPI
+        return first.data
+    return None
+
+
+def with_cookie(message: Message, cookie: bytes) -> Message:
+    """Return the request with a cookie in front."""
+    payloads = [NotifyPayload(NotifyType.COOKIE, cookie), *message.payloads]
+    return Message(message.spi_i, NO_SPI, message.exchange, message.flags, 0, payloads)
+
+
+@pytest.mark.requirement("R7296-061", "R7296-063")
+def test_a_cookie_is_good_for_the_secret_that_made_it_and_the_one_after() -> None:
+    pair = Pair(admission=ALWAYS)
+    message = first_request()
+    cookie = cookie_of(ask(pair, message))
+    assert cookie is not None
+    assert 1 <= len(cookie) <= 64
+    pair.now += 61
+    assert cookie_of(ask(pair, with_cookie(message, cookie))) is None
+    assert pair.b.endpoint.half_open == 1
+    pair.now += 61
+    other = first_request(seed=1)
+    assert cookie_of(ask(pair, with_cookie(other, cookie))) is not None
+
+
+@pytest.mark.requirement("R7296-062", "R7296-063")
+@pytest.mark.parametrize("change", ["bit", "address", "spi", "nonce", "length", "place"])
+def test_a_cookie_is_bound_to_whom_it_was_given(change: str) -> None:
+    pair = Pair(admission=ALWAYS)
+    message = first_request()
+    cookie = cookie_of(ask(pair, message))
+    assert cookie is not None
+    path = PATH
+    if change == "bit":
+        cookie = cookie[:-1] + bytes([cookie[-1] ^ 1])
+    if change == "length":
+        cookie = cookie[:-1]
+    message = with_cookie(message, cookie)
+    if change == "address":
+        path = PATH._replace(remote=Transport("192.0.2.1", 500))
+        pair.b.endpoint._by_address[None] = list(pair.b.endpoint.config.peers)
+        path = PATH._replace(remote=Transport("203.0.113.5", 500))
+    if change == "spi":
+        message.spi_i = b"another1"
+    if change == "nonce":
+        message.payloads = [
+            NoncePayload(bytes(32)) if isinstance(p, NoncePayload) else p for p in message.payloads
+        ]
+    if change == "place":
+        message.payloads = [*message.payloads[1:], message.payloads[0]]
+    assert cookie_of(ask(pair, message, path)) is not None
+    assert pair.b.endpoint.half_open == 0
+
+
+@pytest.mark.requirement("R7296-060")
+def test_a_cookie_that_is_too_long_is_malformed() -> None:
+    pair = Pair(admission=ALWAYS)
+    message = with_cookie(first_request(), bytes(65))
+    (answer,) = ask(pair, message)
+    assert answer.payloads == [NotifyPayload(NotifyType.INVALID_SYNTAX)]
+    assert not pair.b.endpoint._sas
+
+
+@pytest.mark.requirement("R7296-061")
+def test_ten_thousand_strangers_leave_nothing_behind() -> None:
+    pair = Pair(admission=ALWAYS)
+    message = first_request()
+
+    def flood(count: int) -> None:
+        for number in range(count):
+            message.spi_i = number.to_bytes(8) if number else b"\1" * 8
+            path = PATH
+            pair.b.endpoint.receive_datagram(message.encode(), path, pair.now)
+            pair.b.drain(pair.now)
+            pair.b.events.clear()
+
+    flood(100)
+    tracemalloc.start()
+    before = tracemalloc.take_snapshot()
+    flood(10_000)
+    after = tracemalloc.take_snapshot()
+    tracemalloc.stop()
+    grown = sum(entry.size_diff for entry in after.compare_to(before, "filename"))
+    assert grown < 100_000
+    assert not pair.b.endpoint._sas
+    assert not pair.b.endpoint._by_request
+    assert pair.b.endpoint.counters["cookies_asked"] == 10_100
+
+
+@pytest.mark.requirement("R7296-030")
+def test_two_peers_behind_one_nat_may_choose_the_same_spi() -> None:
+    pair = Pair()
+    one, other = first_request(seed=1), first_request(seed=2)
+    other.spi_i = one.spi_i
+    first, second = ask(pair, one), ask(pair, other)
+    assert pair.b.endpoint.half_open == 2
+    assert first[0].spi_r != second[0].spi_r
+
+
+@pytest.mark.requirement("R7296-030", "R7296-032")
+def test_a_repeated_first_request_gets_the_same_answer_until_the_peer_goes_on() -> None:
+    pair = Pair()
+    pair.initiate()
+    data = pair.sent[0][1].data
+    message = Message.decode(data)
+    assert ask(pair, message) == ask(pair, message)
+    assert pair.b.endpoint.half_open == 1
+    pair = Pair()
+    pair.establish()
+    pair.b.endpoint.receive_datagram(pair.sent[0][1].data, PATH, pair.now)
+    assert not pair.b.drain(pair.now)
+    assert len(pair.b.endpoint._sas) == 1
+
+
+@pytest.mark.requirement("R7296-059")
+@pytest.mark.parametrize(
+    "fault", ["no initiator SPI", "a responder SPI", "a message ID", "no I flag"]
+)
+def test_a_first_request_that_cannot_be_one_is_dropped(fault: str) -> None:
+    pair = Pair()
+    message = first_request()
+    if fault == "no initiator SPI":
+        message.spi_i = NO_SPI
+    if fault == "a responder SPI":
+        message.spi_r = b"12345678"
+    if fault == "a message ID":
+        message.message_id = 1
+    if fault == "no I flag":
+        message.flags = 0
+    answers = ask(pair, message)
+    assert all(a.payloads == [NotifyPayload(NotifyType.INVALID_IKE_SPI)] for a in answers)
+    assert not pair.b.endpoint._sas
+    assert pair.b.endpoint.half_open == 0
+
+
+@pytest.mark.requirement("R7296-234")
+def test_half_open_ike_sas_are_limited_and_do_not_last() -> None:
+    limits = AdmissionConfig(cookie_threshold=1000, half_open_limit=50, half_open_seconds=20)
+    pair = Pair(admission=limits)
+    for seed in range(60):
+        ask(pair, first_request(seed=seed))
+    assert pair.b.endpoint.half_open == 50
+    assert pair.b.endpoint.counters["dropped_half_open_limit"] == 10
+    pair.b.endpoint.handle_timeout(pair.now + 21)
+    pair.b.drain(pair.now)
+    assert pair.b.endpoint.half_open == 0
+    assert not pair.b.endpoint._sas
+
+
+def test_an_answer_to_a_stranger_is_not_larger_than_the_question() -> None:
+    for admission in (ALWAYS, AdmissionConfig()):
+        pair = Pair(admission=admission)
+        message = first_request()
+        pair.b.endpoint.receive_datagram(message.encode(), PATH, pair.now)
+        (answer,) = pair.b.drain(pair.now)
+        assert len(answer.data) <= len(message.encode())
+        header = Header.decode(answer.data)
+        assert header.exchange == ExchangeType.IKE_SA_INIT
+        pair.drive(3600)
+        assert not [name for name, _ in pair.sent if name == "b"]
