@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import TYPE_CHECKING, NamedTuple
 
 from ipsecme.base import Path, Secret, Transport, packed_address
+from ipsecme.crypto.algorithms import ENCRYPTION, INTEGRITY
 from ipsecme.crypto.suite import EspSuite
 from ipsecme.esp import Processor
 from ipsecme.policy.parameters import Mode, SaHalf, SaPair
@@ -14,27 +16,23 @@ from ipsecme.wire.ip import checksum, encode_ipv4, encode_ipv6
 from ipsecme.wire.numbers import EncrId, IntegId, IpProtocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ipsecme.esp.outbound import OutboundSa
 
 GCM = EncrId.ENCR_AES_GCM_16
 CBC = EncrId.ENCR_AES_CBC
-_HASHES = (
-    IntegId.AUTH_HMAC_SHA2_256_128,
-    IntegId.AUTH_HMAC_SHA2_384_192,
-    IntegId.AUTH_HMAC_SHA2_512_256,
-)
-SUITES = [
-    *(EspSuite(GCM, bits, IntegId.NONE, esn) for bits in (128, 192, 256) for esn in (False, True)),
-    *(
-        EspSuite(CBC, bits, integ, esn)
-        for bits in (128, 192, 256)
-        for integ in _HASHES
-        for esn in (False, True)
-    ),
-]
-"""Every suite that ESP here can do."""
+
+
+def _suites() -> Iterator[EspSuite]:
+    for number, row in ENCRYPTION.items():
+        integrities = [0] if row.is_aead else list(INTEGRITY)
+        for bits, integ, esn in itertools.product(row.key_bits, integrities, (False, True)):
+            yield EspSuite(EncrId.of(number), bits, IntegId.of(integ), esn=esn)
+
+
+SUITES = list(_suites())
+"""Every suite that the tables of algorithms allow."""
 
 GCM_SUITE = EspSuite(GCM, 256, IntegId.NONE, esn=False)
 ESN_SUITE = EspSuite(GCM, 128, IntegId.NONE, esn=True)

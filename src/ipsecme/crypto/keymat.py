@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ipsecme.base import Secret
+from ipsecme.crypto.algorithms import PRF
 from ipsecme.crypto.prf import prf, prf_plus
 
 if TYPE_CHECKING:
@@ -53,9 +54,13 @@ class ChildKeys:
     ar: Secret
 
 
-def skeyseed(number: PrfId, nonces: bytes, shared: Secret) -> bytes:
-    """Return SKEYSEED of IKE_SA_INIT: prf(Ni | Nr, g^ir)."""
-    return prf(number, nonces, shared.reveal())
+def skeyseed(number: PrfId, nonce_i: bytes, nonce_r: bytes, shared: Secret) -> bytes:
+    """Return SKEYSEED of IKE_SA_INIT: prf(Ni | Nr, g^ir).
+
+    The AES functions are keyed with the first 8 octets of each nonce (section 2.14).
+    """
+    limit = PRF[number].skeyseed_nonce
+    return prf(number, nonce_i[:limit] + nonce_r[:limit], shared.reveal())
 
 
 def rekey_skeyseed(old_prf: PrfId, sk_d: Secret, shared: Secret, nonces: bytes) -> bytes:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from cryptography.utils import CryptographyDeprecationWarning
 
-from ipsecme.base import Incompatible, MalformedMessage, Secret
+from ipsecme.base import LocalMisuse, MalformedMessage, Secret
 from ipsecme.wire.numbers import KeId
 
 try:
@@ -83,7 +83,7 @@ def prime(bits: int) -> int:
 class ModpExchange:
     """Public values and secrets have the size of the prime, with leading zeros (section 2.14).
 
-    Raises `Incompatible` when the installed library has no finite fields. The private exponents
+    Raises `LocalMisuse` when the installed library has no finite fields. The private exponents
     are as long as the library deems fit for the group (twice its strength), and fresh each time.
     """
 
@@ -117,10 +117,7 @@ class ModpExchange:
 @cache
 def _parameters(bits: int) -> dh.DHParameters:
     if not IS_AVAILABLE:
-        raise Incompatible(
-            "the installed cryptography library has no MODP groups any more; remove modp words "
-            "from the proposals, or install a release that still has them"
-        )
+        raise LocalMisuse("the installed cryptography library has no MODP groups any more")
     with _deprecation_accepted():
         return dh.DHParameterNumbers(prime(bits), _GENERATOR).parameters()
 

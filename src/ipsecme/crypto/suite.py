@@ -10,8 +10,17 @@ from ipsecme.wire.numbers import EncrId, IntegId, KeId, PrfId
 __all__ = ["ENCR_WORDS", "INTEG_WORDS", "KE_WORDS", "PRF_WORDS", "EspSuite", "IkeSuite"]
 
 ENCR_WORDS: dict[EncrId, str] = {
-    EncrId.ENCR_AES_CBC: "aes{bits}cbc",
     EncrId.ENCR_AES_GCM_16: "aes{bits}gcm16",
+    EncrId.ENCR_AES_GCM_12: "aes{bits}gcm12",
+    EncrId.ENCR_AES_GCM_8: "aes{bits}gcm8",
+    EncrId.ENCR_CHACHA20_POLY1305: "chacha20poly1305",
+    EncrId.ENCR_AES_CCM_16: "aes{bits}ccm16",
+    EncrId.ENCR_AES_CCM_12: "aes{bits}ccm12",
+    EncrId.ENCR_AES_CCM_8: "aes{bits}ccm8",
+    EncrId.ENCR_AES_CBC: "aes{bits}cbc",
+    EncrId.ENCR_AES_CTR: "aes{bits}ctr",
+    EncrId.ENCR_NULL: "null",
+    EncrId.ENCR_NULL_AUTH_AES_GMAC: "aes{bits}gmac",
 }
 """How ciphers are written, with the size of the key where it varies; parsers read this too."""
 
@@ -19,11 +28,15 @@ INTEG_WORDS: dict[IntegId, str] = {
     IntegId.AUTH_HMAC_SHA2_256_128: "sha256",
     IntegId.AUTH_HMAC_SHA2_384_192: "sha384",
     IntegId.AUTH_HMAC_SHA2_512_256: "sha512",
+    IntegId.AUTH_AES_CMAC_96: "aescmac",
+    IntegId.AUTH_AES_XCBC_96: "aesxcbc",
 }
 PRF_WORDS: dict[PrfId, str] = {
     PrfId.PRF_HMAC_SHA2_256: "prfsha256",
     PrfId.PRF_HMAC_SHA2_384: "prfsha384",
     PrfId.PRF_HMAC_SHA2_512: "prfsha512",
+    PrfId.PRF_AES128_CMAC: "prfaescmac",
+    PrfId.PRF_AES128_XCBC: "prfaesxcbc",
 }
 KE_WORDS: dict[KeId, str] = {
     KeId.CURVE25519: "x25519",

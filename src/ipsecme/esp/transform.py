@@ -1,11 +1,13 @@
-"""The cryptography of one SA half: AES-GCM (RFC 4106), AES-CBC with HMAC (RFC 3602, 4868).
+"""The cryptography of one SA half: AEAD ciphers, AES-CBC, AES-CTR and NULL with integrity.
 
-Works on what framing left over: a sealer takes payload with trailer and a sequence number and
-returns the ESP packet, an opener takes the ESP packet and its full sequence number and returns
+RFC 4106 (GCM), 4309 (CCM), 4543 (GMAC), 7634 (ChaCha20-Poly1305), 3602 (CBC), 3686 (CTR), 2410
+(NULL). Works on what framing left over: a sealer takes payload with trailer and a sequence number
+and returns the ESP packet, an opener takes the ESP packet and its full sequence number and returns
 payload with trailer. Sequence numbers, windows and trailers are decided elsewhere.
 
-Sealers and openers are closures over their keys, because a packet costs microseconds here: a
-closure's variables are the cheapest that Python has, and it cannot be copied or pickled.
+Where the IV must only be different each time it is the sequence number, which never repeats under
+one key. Sealers and openers are closures over their keys, because a packet costs microseconds here:
+a closure's variables are the cheapest that Python has, and it cannot be copied or pickled.
 """
 
 from __future__ import annotations
@@ -16,12 +18,12 @@ from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes, hmac
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ipsecme.base import Incompatible, LocalMisuse
 from ipsecme.crypto.algorithms import ENCRYPTION, INTEGRITY
+from ipsecme.crypto.cipher import aead, key_stream
+from ipsecme.crypto.integrity import authenticator
 from ipsecme.wire.esp import HEADER_OCTETS, TRAILER_OCTETS
 from ipsecme.wire.numbers import EncrId
 
@@ -38,13 +40,11 @@ Sealer = Callable[[bytes, int], bytes]
 Opener = Callable[[bytes, int], "bytes | None"]
 """Takes an ESP packet of legal length and its sequence number; None when the ICV does not fit."""
 
-_HASHES: dict[str, Callable[[], hashes.HashAlgorithm]] = {
-    "sha256": hashes.SHA256,
-    "sha384": hashes.SHA384,
-    "sha512": hashes.SHA512,
-}
+_WITH_INTEGRITY = frozenset((EncrId.ENCR_AES_CBC, EncrId.ENCR_AES_CTR, EncrId.ENCR_NULL))
 _BLOCK = 16
 _IVS_AT_ONCE = 256
+_COUNTED_IV = 8
+_BODY = HEADER_OCTETS + _COUNTED_IV  # where the ciphertext starts after such an IV
 _pack_sequence = Struct(">Q").pack
 
 
@@ -77,7 +77,7 @@ def sizes(suite: EspSuite) -> Sizes:
             raise Incompatible(f"ESP with {suite.encr.name} and {suite.integ.name} besides")
         icv = row.icv
     else:
-        if suite.integ not in INTEGRITY:
+        if suite.encr not in _WITH_INTEGRITY or suite.integ not in INTEGRITY:
             # Encryption without integrity is not protection (RFC 8221, section 4).
             raise Incompatible(f"ESP with {suite.encr.name} and integrity {suite.integ.name}")
         icv = INTEGRITY[suite.integ].icv
@@ -89,17 +89,23 @@ def sizes(suite: EspSuite) -> Sizes:
 def sealer(suite: EspSuite, half: SaHalf, rng: Rng) -> Sealer:
     """Return the sealer for one SA half. `rng` gives CBC its unpredictable IVs."""
     _check_keys(suite, half)
-    if suite.encr == EncrId.ENCR_AES_GCM_16:
-        return _gcm_sealer(suite, half)
-    return _cbc_sealer(suite, half, rng)
+    if suite.encr == EncrId.ENCR_NULL_AUTH_AES_GMAC:
+        return _gmac_sealer(suite, half)
+    if ENCRYPTION[suite.encr].is_aead:
+        return _aead_sealer(suite, half)
+    if suite.encr == EncrId.ENCR_AES_CBC:
+        return _mac_sealer(suite, half, _cbc_encryption(half, rng))
+    return _mac_sealer(suite, half, _counted_encryption(suite, half))
 
 
 def opener(suite: EspSuite, half: SaHalf) -> Opener:
     """Return the opener for one SA half."""
     _check_keys(suite, half)
-    if suite.encr == EncrId.ENCR_AES_GCM_16:
-        return _gcm_opener(suite, half)
-    return _cbc_opener(suite, half)
+    if suite.encr == EncrId.ENCR_NULL_AUTH_AES_GMAC:
+        return _gmac_opener(suite, half)
+    if ENCRYPTION[suite.encr].is_aead:
+        return _aead_opener(suite, half)
+    return _mac_opener(suite, half, _decryption(suite, half))
 
 
 def _check_keys(suite: EspSuite, half: SaHalf) -> None:
@@ -116,12 +122,14 @@ def _check_keys(suite: EspSuite, half: SaHalf) -> None:
         )
 
 
-def _gcm_sealer(suite: EspSuite, half: SaHalf) -> Sealer:
-    octets = half.encryption_key.reveal()
-    encrypt, salt = AESGCM(octets[:-4]).encrypt, octets[-4:]
+# Combined-mode ciphers. What they authenticate besides is SPI and sequence number, with ESN all 64
+# bits of it (RFC 4106, section 5).
+
+
+def _aead_sealer(suite: EspSuite, half: SaHalf) -> Sealer:
+    encrypt, _, salt = aead(suite.encr, half.encryption_key)
     spi = half.spi.to_bytes(4)
 
-    # The sequence number is the IV: it never repeats under one key (RFC 4106, section 3.1).
     def seal(plain: bytes, sequence: int) -> bytes:
         iv = _pack_sequence(sequence)
         header = spi + iv[4:]
@@ -134,9 +142,8 @@ def _gcm_sealer(suite: EspSuite, half: SaHalf) -> Sealer:
     return seal_esn if suite.esn else seal
 
 
-def _gcm_opener(suite: EspSuite, half: SaHalf) -> Opener:
-    octets = half.encryption_key.reveal()
-    decrypt, salt = AESGCM(octets[:-4]).decrypt, octets[-4:]
+def _aead_opener(suite: EspSuite, half: SaHalf) -> Opener:
+    _, decrypt, salt = aead(suite.encr, half.encryption_key)
     spi = half.spi.to_bytes(4)
 
     def open_(packet: bytes, sequence: int) -> bytes | None:
@@ -155,17 +162,87 @@ def _gcm_opener(suite: EspSuite, half: SaHalf) -> Opener:
     return open_esn if suite.esn else open_
 
 
-def _cbc_sealer(suite: EspSuite, half: SaHalf, rng: Rng) -> Sealer:
+# GMAC encrypts nothing and authenticates the IV and everything after it, too (RFC 4543, section 3).
+
+
+def _gmac_sealer(suite: EspSuite, half: SaHalf) -> Sealer:
+    encrypt, _, salt = aead(suite.encr, half.encryption_key)
+    spi = half.spi.to_bytes(4)
+    esn = suite.esn
+
+    def seal(plain: bytes, sequence: int) -> bytes:
+        iv = _pack_sequence(sequence)
+        body = iv + plain
+        number = iv if esn else iv[4:]
+        return spi + iv[4:] + body + encrypt(salt + iv, b"", spi + number + body)
+
+    return seal
+
+
+def _gmac_opener(suite: EspSuite, half: SaHalf) -> Opener:
+    _, decrypt, salt = aead(suite.encr, half.encryption_key)
+    spi = half.spi.to_bytes(4)
+    icv = ENCRYPTION[suite.encr].icv
+    esn = suite.esn
+
+    def open_(packet: bytes, sequence: int) -> bytes | None:
+        number = _pack_sequence(sequence) if esn else packet[4:8]
+        covered = spi + number + packet[8:-icv]
+        try:
+            decrypt(salt + packet[8:16], packet[-icv:], covered)
+        except InvalidTag:
+            return None
+        return packet[_BODY:-icv]
+
+    return open_
+
+
+# Encryption first, then integrity over all that will be sent, with ESN followed by the upper half
+# of the sequence number, which is not sent (RFC 4303, section 3.3.2.1).
+
+_Encryption = Callable[[bytes, bytes], bytes]
+"""Takes payload with trailer and the 8 octets of the sequence number, returns IV and ciphertext."""
+
+_Decryption = Callable[[bytes], bytes]
+"""Takes IV and ciphertext, returns payload with trailer."""
+
+
+def _mac_sealer(suite: EspSuite, half: SaHalf, encrypt: _Encryption) -> Sealer:
+    icv_of = authenticator(suite.integ, half.integrity_key)
+    spi = half.spi.to_bytes(4)
+    esn = suite.esn
+
+    def seal(plain: bytes, sequence: int) -> bytes:
+        number = _pack_sequence(sequence)
+        packet = spi + number[4:] + encrypt(plain, number)
+        return packet + icv_of(packet + number[:4] if esn else packet)
+
+    return seal
+
+
+def _mac_opener(suite: EspSuite, half: SaHalf, decrypt: _Decryption) -> Opener:
+    icv_of = authenticator(suite.integ, half.integrity_key)
+    icv = INTEGRITY[suite.integ].icv
+    esn = suite.esn
+
+    def open_(packet: bytes, sequence: int) -> bytes | None:
+        sealed = packet[:-icv]
+        expected = icv_of(sealed + _pack_sequence(sequence)[:4] if esn else sealed)
+        if not compare_digest(expected, packet[-icv:]):
+            return None
+        return decrypt(sealed[HEADER_OCTETS:])
+
+    return open_
+
+
+def _cbc_encryption(half: SaHalf, rng: Rng) -> _Encryption:
     """One CBC encryptor runs on from packet to packet.
 
     Each packet begins with a block of fresh random octets, whose ciphertext is the packet's IV:
     as unpredictable as the random block itself, and the chain goes on from it exactly as CBC
     demands. That saves making a cipher context for each packet, which costs more than encrypting.
     """
-    update = _cbc_cipher(half, bytes(_BLOCK)).encryptor().update
-    authenticator, icv = _authenticator(suite, half)
-    spi = half.spi.to_bytes(4)
-    esn = suite.esn
+    update = _cbc(half).encryptor().update
     seeds: list[bytes] = []
 
     def refill() -> bytes:
@@ -173,41 +250,31 @@ def _cbc_sealer(suite: EspSuite, half: SaHalf, rng: Rng) -> Sealer:
         seeds.extend(octets[at : at + _BLOCK] for at in range(0, len(octets), _BLOCK))
         return seeds.pop()
 
-    def seal(plain: bytes, sequence: int) -> bytes:
-        number = _pack_sequence(sequence)
-        packet = spi + number[4:] + update((seeds.pop() if seeds else refill()) + plain)
-        mac = authenticator.copy()
-        mac.update(packet + number[:4] if esn else packet)
-        return packet + mac.finalize()[:icv]
+    def encrypt(plain: bytes, number: bytes) -> bytes:
+        del number
+        return update((seeds.pop() if seeds else refill()) + plain)
 
-    return seal
+    return encrypt
 
 
-def _cbc_opener(suite: EspSuite, half: SaHalf) -> Opener:
-    """One CBC decryptor runs on, too.
-
-    The IV goes through it as a block: the output for that block is noise, which is cut off, and
-    the chain is where the packet's first ciphertext block needs it.
-    """
-    update = _cbc_cipher(half, bytes(_BLOCK)).decryptor().update
-    authenticator, icv = _authenticator(suite, half)
-    esn = suite.esn
-
-    def open_(packet: bytes, sequence: int) -> bytes | None:
-        sealed = packet[:-icv]
-        mac = authenticator.copy()
-        mac.update(sealed + _pack_sequence(sequence)[:4] if esn else sealed)
-        if not compare_digest(mac.finalize()[:icv], packet[-icv:]):
-            return None
-        return update(sealed[HEADER_OCTETS:])[_BLOCK:]
-
-    return open_
+def _counted_encryption(suite: EspSuite, half: SaHalf) -> _Encryption:
+    if suite.encr == EncrId.ENCR_NULL:
+        return lambda plain, _number: plain
+    apply = key_stream(half.encryption_key)
+    return lambda plain, number: number + apply(number, plain)
 
 
-def _cbc_cipher(half: SaHalf, iv: bytes) -> Cipher[modes.CBC]:
-    return Cipher(algorithms.AES(half.encryption_key.reveal()), modes.CBC(iv))
+def _decryption(suite: EspSuite, half: SaHalf) -> _Decryption:
+    if suite.encr == EncrId.ENCR_NULL:
+        return lambda sealed: sealed
+    if suite.encr == EncrId.ENCR_AES_CTR:
+        apply = key_stream(half.encryption_key)
+        return lambda sealed: apply(sealed[:_COUNTED_IV], sealed[_COUNTED_IV:])
+    # One CBC decryptor runs on, too. The IV goes through it as a block: the output for that block
+    # is noise, which is cut off, and the chain is where the first ciphertext block needs it.
+    update = _cbc(half).decryptor().update
+    return lambda sealed: update(sealed)[_BLOCK:]
 
 
-def _authenticator(suite: EspSuite, half: SaHalf) -> tuple[hmac.HMAC, int]:
-    row = INTEGRITY[suite.integ]
-    return hmac.HMAC(half.integrity_key.reveal(), _HASHES[row.hash_name]()), row.icv
+def _cbc(half: SaHalf) -> Cipher[modes.CBC]:
+    return Cipher(algorithms.AES(half.encryption_key.reveal()), modes.CBC(bytes(_BLOCK)))

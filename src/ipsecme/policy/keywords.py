@@ -2,7 +2,8 @@
 
 Several words of one kind are alternatives in order of preference. Without a prf word the PRF
 follows the integrity algorithm. An ESP proposal with a key exchange word has perfect forward
-secrecy at rekeying.
+secrecy at rekeying. Owns the words and the default proposals; what one word means is in
+`crypto.suite`, which writes them too.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ipsecme.base import ConfigError
-from ipsecme.crypto.algorithms import ENCRYPTION
-from ipsecme.crypto.suite import KE_WORDS
+from ipsecme.crypto.algorithms import ENCRYPTION, INTEGRITY, KEY_EXCHANGE, PRF
+from ipsecme.crypto.suite import ENCR_WORDS, INTEG_WORDS, KE_WORDS, PRF_WORDS
 from ipsecme.policy.proposal import Proposal
 from ipsecme.wire.numbers import EncrId, EsnId, IntegId, KeId, PrfId, ProtocolId
 
@@ -23,43 +24,64 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_ESP_PROPOSALS", "DEFAULT_IKE_PROPOSALS", "parse_proposal", "parse_proposals"]
 
 _ENCR: dict[str, tuple[EncrId, int]] = {
-    f"aes{bits}{suffix}": (number, bits)
-    for bits in (128, 192, 256)
-    for suffix, number in (
-        ("gcm16", EncrId.ENCR_AES_GCM_16),
-        ("gcm", EncrId.ENCR_AES_GCM_16),
+    word.format(bits=bits): (number, bits)
+    for number, word in ENCR_WORDS.items()
+    if number in ENCRYPTION
+    for bits in ENCRYPTION[number].key_bits
+}
+_ENCR |= {
+    f"aes{bits}{ending}": (number, bits)
+    for ending, number in (
         ("", EncrId.ENCR_AES_CBC),
-        ("cbc", EncrId.ENCR_AES_CBC),
+        ("gcm", EncrId.ENCR_AES_GCM_16),
+        ("gcm128", EncrId.ENCR_AES_GCM_16),
+        ("gcm96", EncrId.ENCR_AES_GCM_12),
+        ("gcm64", EncrId.ENCR_AES_GCM_8),
+        ("ccm", EncrId.ENCR_AES_CCM_16),
+        ("ccm128", EncrId.ENCR_AES_CCM_16),
+        ("ccm96", EncrId.ENCR_AES_CCM_12),
+        ("ccm64", EncrId.ENCR_AES_CCM_8),
     )
+    if number in ENCRYPTION
+    for bits in ENCRYPTION[number].key_bits
 }
-_INTEG: dict[str, IntegId] = {
-    "sha256": IntegId.AUTH_HMAC_SHA2_256_128,
-    "sha384": IntegId.AUTH_HMAC_SHA2_384_192,
-    "sha512": IntegId.AUTH_HMAC_SHA2_512_256,
-}
-_PRF: dict[str, PrfId] = {
-    "prfsha256": PrfId.PRF_HMAC_SHA2_256,
-    "prfsha384": PrfId.PRF_HMAC_SHA2_384,
-    "prfsha512": PrfId.PRF_HMAC_SHA2_512,
-}
-_KE: dict[str, KeId] = {
-    **{word: method for method, word in KE_WORDS.items()},
-    "curve25519": KeId.CURVE25519,
-    "curve448": KeId.CURVE448,
-}
+_INTEG = {word: number for number, word in INTEG_WORDS.items() if number in INTEGRITY}
+_PRF = {word: number for number, word in PRF_WORDS.items() if number in PRF}
+_KE = {word: number for number, word in KE_WORDS.items() if number in KEY_EXCHANGE}
+_KE |= {f"curve{word[1:]}": number for word, number in _KE.items() if word in {"x25519", "x448"}}
 _ESN: dict[str, EsnId] = {"esn": EsnId.ESN, "noesn": EsnId.NO_ESN}
 _WORDS = (*_ENCR, *_INTEG, *_PRF, *_KE, *_ESN)
+_LACKED = {
+    word.format(bits=bits)
+    for words in (ENCR_WORDS, INTEG_WORDS, PRF_WORDS, KE_WORDS)
+    for word in words.values()
+    for bits in (128, 192, 256)
+}.difference(_WORDS)
+"""Words of algorithms that the installed library does not have."""
+
+
+def _default(text: str) -> str:
+    """Leave out what the installed library lacks."""
+    return "-".join(word for word in text.split("-") if word not in _LACKED)
+
+
+# RFC 8221 and RFC 8247 say which algorithms everyone must have and which are fading. Here are the
+# ones that nobody need be ashamed of; the rest are used where they are asked for by name.
+_GROUPS = "x25519-ecp256-ecp384-modp2048"
+_AEAD = "aes256gcm16-aes128gcm16-chacha20poly1305"
+_CBC = "aes256-aes128-sha256-sha384-sha512"
+_PRFS = "prfsha256-prfsha384-prfsha512"
 
 DEFAULT_IKE_PROPOSALS = (
-    "aes256gcm16-aes128gcm16-prfsha256-prfsha384-prfsha512-x25519-ecp256",
-    "aes256-aes128-sha256-sha384-sha512-prfsha256-prfsha384-prfsha512-x25519-ecp256",
+    _default(f"{_AEAD}-{_PRFS}-{_GROUPS}"),
+    _default(f"{_CBC}-{_PRFS}-{_GROUPS}"),
 )
 DEFAULT_ESP_PROPOSALS = (
     # Perfect forward secrecy where the peer has it; peers without it are common.
-    "aes256gcm16-aes128gcm16-x25519-ecp256",
-    "aes256-aes128-sha256-sha384-sha512-x25519-ecp256",
-    "aes256gcm16-aes128gcm16",
-    "aes256-aes128-sha256-sha384-sha512",
+    _default(f"{_AEAD}-{_GROUPS}"),
+    _default(f"{_CBC}-{_GROUPS}"),
+    _default(_AEAD),
+    _default(_CBC),
 )
 
 
@@ -100,6 +122,11 @@ def _sort_words(text: str) -> _Words:
             words.ke.append(_KE[word])
         elif word in _ESN:
             words.esn.append(_ESN[word])
+        elif word in _LACKED:
+            raise ConfigError(
+                f"{word!r} in proposal {text!r} is not in the installed cryptography library; "
+                "leave it out, or install a library that has it"
+            )
         else:
             close = difflib.get_close_matches(word, _WORDS, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(_WORDS)}"
@@ -120,9 +147,10 @@ def _check_ciphers(words: _Words) -> None:
     if kinds == {True} and words.integ:
         raise ConfigError(
             f"proposal {text!r} adds an integrity algorithm to a cipher that has its own; "
-            f"leave it out, or write prf{_word(words.integ[0])} if the PRF is meant"
+            f"leave it out, or write prf{INTEG_WORDS[words.integ[0]]} if the PRF is meant"
         )
     if kinds == {False} and not words.integ:
+        # Encryption without integrity is no protection (RFC 8221, section 4).
         raise ConfigError(f"proposal {text!r} lacks an integrity algorithm; add one such as sha256")
 
 
@@ -130,7 +158,12 @@ def _ike(words: _Words) -> Proposal:
     text = words.text
     if words.esn:
         raise ConfigError(f"IKE proposal {text!r} has esn or noesn, which belong to ESP; remove it")
-    prf = words.prf or [_PRF[f"prf{_word(number)}"] for number in words.integ]
+    if any(ENCRYPTION[number].esp_only for number, _ in words.encr):
+        raise ConfigError(
+            f"IKE proposal {text!r} has a cipher that hides nothing, which is for ESP alone; "
+            "take one such as aes256gcm16"
+        )
+    prf = words.prf or [_PRF[f"prf{INTEG_WORDS[number]}"] for number in words.integ]
     if not prf:
         raise ConfigError(f"IKE proposal {text!r} names no PRF; add one such as prfsha256")
     if not words.ke:
@@ -147,7 +180,3 @@ def _esp(words: _Words) -> Proposal:
         )
     esn = tuple(words.esn) or (EsnId.ESN, EsnId.NO_ESN)
     return Proposal(ProtocolId.ESP, tuple(words.encr), tuple(words.integ), (), tuple(words.ke), esn)
-
-
-def _word(number: IntegId) -> str:
-    return next(word for word, known in _INTEG.items() if known == number)

@@ -231,6 +231,8 @@ def _read_choice(proposal: wire.Proposal) -> Choice | None:
     if encr is None or encr.id not in ENCRYPTION:
         return None
     cipher = ENCRYPTION[encr.id]
+    if cipher.esp_only and proposal.protocol != ProtocolId.ESP:
+        return None
     bits = encr.key_length if cipher.key_attribute else cipher.key_bits[0]
     integ = IntegId.of(_id_of(by_kind, TransformType.INTEG))
     if bits not in cipher.key_bits or cipher.is_aead != (integ == IntegId.NONE):

@@ -139,6 +139,33 @@ def test_traffic_flow_padding_after_the_inner_packet_is_cut_off() -> None:
         assert here.east.inbound(sealed, 1.0).octets == inner
 
 
+@pytest.mark.parametrize(
+    ("encr", "icv"), [(EncrId.ENCR_AES_GCM_8, 8), (EncrId.ENCR_AES_GCM_12, 12)]
+)
+def test_short_icvs_are_the_beginning_of_the_whole_one(encr: EncrId, icv: int) -> None:
+    short = joined(make_ends(GCM_SUITE._replace(encr=encr))).west.outbound(udp()).octets
+    whole = joined(make_ends(GCM_SUITE)).west.outbound(udp()).octets
+    assert short == whole[: icv - 16]
+
+
+def test_the_integrity_only_ciphers_send_the_packet_in_the_clear() -> None:
+    inner = udp(payload=b"everybody may read this")
+    null = EspSuite(EncrId.ENCR_NULL, 0, IntegId.AUTH_HMAC_SHA2_256_128, esn=False)
+    gmac = EspSuite(EncrId.ENCR_NULL_AUTH_AES_GMAC, 128, IntegId.NONE, esn=False)
+    assert joined(make_ends(null)).west.outbound(inner).octets[8:].startswith(inner)
+    assert joined(make_ends(gmac)).west.outbound(inner).octets[16:].startswith(inner)
+
+
+@pytest.mark.parametrize("suite", SUITES, ids=str)
+def test_every_octet_is_protected(suite: EspSuite) -> None:
+    here = joined(make_ends(suite))
+    sealed = here.west.outbound(udp()).octets
+    for at in range(4, len(sealed)):
+        damaged = sealed[:at] + bytes((sealed[at] ^ 1,)) + sealed[at + 1 :]
+        assert here.east.inbound(damaged, 1.0).reason in {DropReason.BAD_ICV, DropReason.STALE}
+    assert here.east.inbound(sealed, 1.0).reason is None
+
+
 def test_opening_leaves_the_input_alone() -> None:
     here = joined()
     sealed = here.west.outbound(udp()).octets
@@ -165,7 +192,9 @@ def test_wrong_keys_and_damage_give_no_plaintext() -> None:
     "suite",
     [
         EspSuite(EncrId.ENCR_AES_CBC, 256, IntegId.NONE, esn=False),
-        EspSuite(EncrId.ENCR_NULL, 0, IntegId.AUTH_HMAC_SHA2_256_128, esn=False),
+        EspSuite(EncrId.ENCR_NULL, 0, IntegId.NONE, esn=False),
+        EspSuite(EncrId.ENCR_NULL, 128, IntegId.AUTH_HMAC_SHA2_256_128, esn=False),
+        EspSuite(EncrId.ENCR_AES_CTR, 128, IntegId.NONE, esn=False),
         EspSuite(EncrId.ENCR_3DES, 192, IntegId.AUTH_HMAC_SHA2_256_128, esn=False),
         EspSuite(GCM, 256, IntegId.AUTH_HMAC_SHA2_256_128, esn=False),
         EspSuite(GCM, 64, IntegId.NONE, esn=False),

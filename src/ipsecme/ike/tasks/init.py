@@ -145,7 +145,7 @@ class Init(Task):
     def _key(self, ctx: ExchangeContext, suite: IkeSuite, shared: Secret, nonces: Nonces) -> None:
         sa = ctx.sa
         joined = nonces.joined()
-        seed = skeyseed(suite.prf, joined, shared)
+        seed = skeyseed(suite.prf, *nonces, shared)
         keys = ike_keys(suite, seed, joined, sa.spi_i, ctx.spi_r)
         ctx.on_commit(lambda: sa.take_keys(suite, keys, nonces))
 
