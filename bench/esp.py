@@ -48,6 +48,7 @@ GCM = EspSuite(EncrId.ENCR_AES_GCM_16, 256, IntegId.NONE, esn=False)
 SUITES = (
     GCM,
     GCM._replace(esn=True),
+    GCM._replace(encr=EncrId.ENCR_CHACHA20_POLY1305),
     EspSuite(EncrId.ENCR_AES_CBC, 256, IntegId.AUTH_HMAC_SHA2_256_128, esn=False),
     EspSuite(EncrId.ENCR_AES_CBC, 256, IntegId.AUTH_HMAC_SHA2_512_256, esn=False),
 )

@@ -17,6 +17,8 @@ from ipsecme.wire.ip import IPV4_OCTETS, IPV6_OCTETS, read_headers
 from ipsecme.wire.numbers import IpProtocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ipsecme.esp.flows import FlowKey
     from ipsecme.policy.parameters import SaPair
 
@@ -86,39 +88,56 @@ class InboundSa(Keyed):
         self._admission = Admission(pair.remote_ts, pair.local_ts)
         self._open = opener(pair.suite, pair.inbound)
 
-    def open(self, packet: bytes) -> bytes | int:
-        """Return the inner packet of an ESP packet, or the `DropReason` code.
+    def open_batch(self, packets: Iterable[bytes], delivered: list[bytes]) -> None:
+        """Open ESP packets of this SA; append inner packets to `delivered`, count the others.
 
         The window moves after the ICV check and never before it, and what is inside is looked at
         only then (RFC 4303, section 3.4.4).
         """
-        size = len(packet)
-        if size < self._least or (size - self._overhead) & self._block_mask:
-            return _BAD_LENGTH
-        window = self._window
-        sequence = window.locate(_low_sequence(packet)[0])
-        if sequence <= 0:
-            return _REPLAYED if sequence == SEEN else _STALE
-        open_ = self._open
-        plain = open_(packet, sequence)
-        if plain is None:
-            return _BAD_ICV
-        window.mark(sequence)
-        # Nearly all packets belong to a known flow and have the shortest trailer, so that one
-        # comparison covers padding, pad length, next header and the inner length. Whatever is the
-        # least unusual is looked at step by step.
+        window, open_, drops, deliver = self._window, self._open, self.drops, delivered.append
+        least, overhead, block_mask = self._least, self._overhead, self._block_mask
+        for packet in packets:
+            size = len(packet)
+            if size < least or (size - overhead) & block_mask:
+                drops[_BAD_LENGTH] += 1
+                continue
+            sequence = window.locate(_low_sequence(packet)[0])
+            if sequence <= 0:
+                drops[_REPLAYED if sequence == SEEN else _STALE] += 1
+                continue
+            plain = open_(packet, sequence)
+            if plain is None:
+                drops[_BAD_ICV] += 1
+                continue
+            window.mark(sequence)
+            end = self._usual_end(plain)
+            if end:
+                deliver(plain[:end])
+                continue
+            inner = self._judge(plain)
+            if isinstance(inner, int):
+                drops[inner] += 1
+            else:
+                deliver(inner)
+
+    def _usual_end(self, plain: bytes) -> int:
+        """Return the size of the inner packet if its flow is known and its trailer the shortest.
+
+        Nearly all packets are like that. One comparison covers padding, pad length, next header
+        and the inner length; whatever is the least unusual (0) has to be looked at step by step.
+        """
         try:
             if plain[0] < 0x60:
-                end, key = _total_length(plain)[0], flow_key_ipv4(plain)
-                known = end >= _LEAST_IPV4 and plain[end:] == self._trailers_ipv4[end & self._mask]
-            else:
-                end, key = _payload_length(plain)[0] + IPV6_OCTETS, flow_key_ipv6(plain)
-                known = end >= _LEAST_IPV6 and plain[end:] == self._trailers_ipv6[end & self._mask]
-            if known and self._flows.get(key) is self:
-                return plain[:end]
+                end: int = _total_length(plain)[0]
+                if end < _LEAST_IPV4 or plain[end:] != self._trailers_ipv4[end & self._mask]:
+                    return 0
+                return end if self._flows.get(flow_key_ipv4(plain)) is self else 0
+            end = _payload_length(plain)[0] + IPV6_OCTETS
+            if end < _LEAST_IPV6 or plain[end:] != self._trailers_ipv6[end & self._mask]:
+                return 0
+            return end if self._flows.get(flow_key_ipv6(plain)) is self else 0
         except struct_error:
-            pass
-        return self._judge(plain)
+            return 0
 
     def _judge(self, plain: bytes) -> bytes | int:
         """Look at decrypted octets step by step."""

@@ -8,6 +8,8 @@ packet and tell what happened to it.
 
 from __future__ import annotations
 
+from itertools import groupby, islice
+from operator import itemgetter
 from struct import error as struct_error
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -39,6 +41,8 @@ _MALFORMED_PACKET = int(DropReason.MALFORMED_PACKET)
 _NO_POLICY = int(DropReason.NO_POLICY)
 _EXHAUSTED = int(DropReason.SEQUENCE_EXHAUSTED)
 _MIN_SPI = 256  # lower numbers are reserved (RFC 4303, section 2.1)
+
+_spi_octets = itemgetter(slice(4))
 
 _Traffic = tuple[int, int, int, int]
 """Packets in, octets in, packets out, octets out."""
@@ -205,26 +209,22 @@ class Processor:
         traversal port it may be something else than ESP. `now` is in monotonic seconds;
         `is_congested` says that the packets' outer headers carry the mark "congestion experienced".
         """
-        look_up = self._inbound.get
-        waiting = self._waiting
-        for packet in packets:
-            sa = look_up(packet[:4])
+        for spi, run in groupby(packets, _spi_octets):
+            sa = self._inbound.get(spi)
             if sa is None:
-                strangers.append(packet)
+                strangers.extend(run)
                 continue
-            inner = sa.open(packet)
-            if is_congested and isinstance(inner, bytes):
-                inner = with_congestion(inner) or _CONGESTION
-            if isinstance(inner, int):
-                sa.drops[inner] += 1
-                if inner != _DUMMY:
-                    continue
-            else:
-                sa.packets += 1
-                sa.octets += len(inner)
-                delivered.append(inner)
+            before, dummies = len(delivered), sa.drops[_DUMMY]
+            sa.open_batch(run, delivered)
+            if is_congested:
+                sa.drops[_CONGESTION] += _mark_congestion(delivered, before)
+            count = len(delivered) - before
+            if not count and sa.drops[_DUMMY] == dummies:
+                continue
+            sa.packets += count
+            sa.octets += sum(map(len, islice(delivered, before, None)))
             sa.last_packet = now
-            if waiting and sa in waiting:
+            if sa in self._waiting:
                 self._take_over(sa)
 
     def outbound(self, packet: bytes) -> Verdict:
@@ -309,6 +309,13 @@ class Processor:
         installed = self._waiting[sa]
         installed.is_ready = True
         self._refresh(installed)
+
+
+def _mark_congestion(delivered: list[bytes], start: int) -> int:
+    """Set the mark in the packets from `start` on; return how many were dropped for it."""
+    marked = [with_congestion(packet) for packet in delivered[start:]]
+    delivered[start:] = [packet for packet in marked if packet is not None]
+    return marked.count(None)
 
 
 def _sum(one: _Traffic, other: _Traffic) -> _Traffic:
