@@ -202,6 +202,20 @@ def test_an_address_that_comes_later_is_found() -> None:
     _run(check)
 
 
+def test_an_ipv6_address_on_the_device_goes_with_its_pair() -> None:
+    async def check(west: UserSide, east: UserSide) -> None:
+        del east
+        show = ["ip", "-6", "address", "show", "ipsec0"]
+        await west.plane.install(make_ends(path=outer_path()).west)
+        assert f"{WEST6}/128" in west.host.run(show)
+        west.plane.remove(0x1001)
+        await west.plane.counters()
+        assert WEST6 not in west.host.run(show)
+        assert WEST6 in west.host.run(["ip", "-6", "address", "show", "lo"])
+
+    _run(check)
+
+
 def test_other_names_and_numbers() -> None:
     async def check(west: UserSide, east: UserSide) -> None:
         ends = make_ends(path=outer_path())
