@@ -14,9 +14,12 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from support.certificates import AT
+
 from ipsecme.base import MalformedMessage, Path, Secret, Transport
 from ipsecme.crypto.protection import IntegrityFailure
-from ipsecme.ike.commands import InstallSa, RemoveSa, RetireSa, UpdatePath
+from ipsecme.daemon.certificates import check_chain
+from ipsecme.ike.commands import CheckChain, InstallSa, RemoveSa, RetireSa, UpdatePath
 from ipsecme.ike.config import (
     AdmissionConfig,
     ChildConfig,
@@ -111,6 +114,8 @@ class Node:
         self.sad: dict[int, SaPair] = {}
         self.retired: set[int] = set()
         self.refuse_installs = False
+        self.questions: list[CheckChain] = []
+        self.answers_questions = True
 
     def drain(self, now: float) -> list[Datagram]:
         """Carry out commands, keep events, return datagrams; in the order that drivers must
@@ -119,6 +124,10 @@ class Node:
         failed = []
         while (command := self.endpoint.next_command()) is not None:
             match command:
+                case CheckChain():
+                    self.questions.append(command)
+                    if self.answers_questions:
+                        self.answer(now)
                 case InstallSa(pair):
                     assert pair.spi not in self.sad
                     if self.refuse_installs:
@@ -138,6 +147,11 @@ class Node:
         for spi in failed:
             self.endpoint.handle_install_failed(spi, "no memory", now)
         return datagrams + (self.drain(now) if failed else [])
+
+    def answer(self, now: float) -> None:
+        """Answer the last question as the daemon does, on the first of June 2030."""
+        question = self.questions[-1]
+        self.endpoint.answer(question.number, check_chain(question, AT), now)
 
     def names(self) -> list[str]:
         """Return the kinds of events so far."""

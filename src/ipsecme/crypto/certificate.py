@@ -97,6 +97,8 @@ class Certificate:
             raise CertificateUnfit(f"the certificate has {error}") from None
         except _LIBRARY_ERRORS as error:
             raise CertificateUnfit(f"the certificate cannot be read: {error}") from None
+        if self.der[-len(library.signature) - 1]:  # bits that the signature does not cover
+            raise CertificateUnfit(f"{self} has a signature that does not fill its octets")
         for extension in self.extensions:
             if extension.critical and extension.oid not in _UNDERSTOOD:
                 name = extension.oid.dotted_string

@@ -19,6 +19,12 @@ _SEQUENCE, _SET, _OID = 0x30, 0x31, 0x06
 _TEXTS = {12: "utf-8", 19: "ascii", 20: "latin-1", 22: "ascii", 28: "utf-32-be", 30: "utf-16-be"}
 _LARGEST = 4096
 _SPECIFIC = re.compile(r"(?:CN|UID|E|emailAddress|serialNumber)\s*=", re.IGNORECASE)
+_ATTRIBUTE = re.compile(r"(?:^|(?<=[,+]))[A-Za-z]+(?==)")
+_MORE_ATTRIBUTES = {
+    "E": NameOID.EMAIL_ADDRESS,
+    "EMAILADDRESS": NameOID.EMAIL_ADDRESS,
+    "SERIALNUMBER": NameOID.SERIAL_NUMBER,
+}
 _TITLES = {
     "2.5.4.3": "CN",
     "2.5.4.5": "serialNumber",
@@ -71,12 +77,13 @@ class DistinguishedName:
         The order is that of RFC 4514 when the text begins with the most specific attribute.
         """
         tidy = re.sub(r"(?<!\\)\s*([,+=])\s*", r"\1", text.strip())
-        overrides = {"emailAddress": NameOID.EMAIL_ADDRESS, "E": NameOID.EMAIL_ADDRESS}
-        overrides["serialNumber"] = NameOID.SERIAL_NUMBER
+        tidy = _ATTRIBUTE.sub(_in_capitals, tidy)
         try:
-            name = x509.Name.from_rfc4514_string(tidy, overrides)
-        except ValueError as error:
-            raise NameMalformed(f"{text!r} is no distinguished name: {error}") from None
+            name = x509.Name.from_rfc4514_string(tidy, _MORE_ATTRIBUTES)
+        except ValueError:
+            raise NameMalformed(
+                f"{text!r} is no distinguished name; write one like C=CH, O=Example, CN=gw"
+            ) from None
         if not _SPECIFIC.match(tidy):
             name = x509.Name(list(reversed(name.rdns)))  # written in the order of the encoding
         return cls(name.public_bytes())
@@ -111,6 +118,10 @@ def mail_name(text: str) -> str:
     """Return a mail address in the form in which it is compared."""
     local, _, host = text.rpartition("@")
     return f"{local.lower()}@{host_name(host)}"
+
+
+def _in_capitals(match: re.Match[str]) -> str:
+    return match[0].upper()
 
 
 def _read_name(der: bytes) -> tuple[tuple[Attribute, ...], ...]:

@@ -53,6 +53,7 @@ class TrustedPath:
 def trust(
     leaf: Certificate,
     others: Sequence[Certificate],
+    *,
     anchors: Sequence[Certificate],
     pinned: Sequence[Certificate],
     at: dt.datetime,

@@ -33,6 +33,7 @@ __all__ = [
     "Scheme",
     "SignatureRefused",
     "VerifiedSignature",
+    "require_scheme",
     "sign",
     "verify",
 ]
@@ -153,6 +154,20 @@ def sign(
     return AuthMethod.DIGITAL_SIGNATURE, data
 
 
+def require_scheme(key: PublicKey, peer_hashes: Collection[HashId]) -> None:
+    """Raise `NoCommonScheme` when `sign` would."""
+    if peer_hashes:
+        _choose(key, peer_hashes)
+    elif key.kind not in (KeyKind.RSA, KeyKind.ECDSA):
+        raise _only_new(key)
+
+
+def _only_new(key: PublicKey) -> NoCommonScheme:
+    return NoCommonScheme(
+        f"our key is {key.title}, and the peer does not announce the signatures of RFC 7427"
+    )
+
+
 def _choose(key: PublicKey, peer_hashes: Collection[HashId]) -> Scheme:
     fitting = [s for s in SCHEMES if s.kind is key.kind and s.hash in peer_hashes]
     if not fitting:
@@ -196,9 +211,7 @@ def _sign_old(key: SigningKey, octets: bytes) -> tuple[AuthMethod, bytes]:
                     private.sign(octets, ec.ECDSA(_HASHES[_CURVE_HASH[curve]]))
                 )
                 return method, r.to_bytes(size) + s.to_bytes(size)
-    raise NoCommonScheme(
-        f"our key is {key.public.title}, and the peer does not announce the signatures of RFC 7427"
-    )
+    raise _only_new(key.public)
 
 
 # verifying

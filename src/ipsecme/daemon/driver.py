@@ -15,8 +15,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ipsecme.base import IpsecmeError
+from ipsecme.daemon.certificates import check_chain
 from ipsecme.daemon.log import log
-from ipsecme.ike.commands import InstallSa, RemoveSa, RetireSa, UpdatePath
+from ipsecme.ike.commands import CheckChain, InstallSa, RemoveSa, RetireSa, UpdatePath
 from ipsecme.ike.events import Event, IkeKeysDerived
 
 if TYPE_CHECKING:
@@ -172,6 +173,9 @@ class Driver:
 
     def _carry_out(self, command: Command) -> None:
         match command:
+            case CheckChain(number):
+                answer = check_chain(command)
+                self._feed(self.endpoint.answer, number, answer, self._loop.time())
             case InstallSa(pair):
                 self._install(pair)
             case RetireSa(spi):

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from ipsecme.base import Path
+    from ipsecme.crypto.certificate import Certificate
+    from ipsecme.ike.auth.trust import Trust
     from ipsecme.policy.parameters import SaPair
 
-__all__ = ["Command", "InstallSa", "RemoveSa", "RetireSa", "UpdatePath"]
+__all__ = ["CheckChain", "Command", "InstallSa", "RemoveSa", "RetireSa", "UpdatePath"]
 
 
 class InstallSa(NamedTuple):
@@ -41,4 +43,18 @@ class UpdatePath(NamedTuple):
     path: Path
 
 
-Command = InstallSa | RetireSa | RemoveSa | UpdatePath
+class CheckChain(NamedTuple):
+    """Find out whether a certificate is trusted now; call `Endpoint.answer` with the number.
+
+    The answer is a `TrustedPath` for `leaf`, or a `PathRefused` that says why not. `others` came
+    from the peer, too. The engine has no wall clock and fetches nothing, so it asks.
+    """
+
+    number: int
+    connection: str
+    trust: Trust
+    leaf: Certificate
+    others: tuple[Certificate, ...]
+
+
+Command = CheckChain | InstallSa | RetireSa | RemoveSa | UpdatePath

@@ -10,7 +10,8 @@ import ipaddress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ipsecme.base import ConfigError
+from ipsecme.base import ConfigError, LocalMisuse
+from ipsecme.crypto.certificate_names import DistinguishedName, NameMalformed
 from ipsecme.crypto.keymat import SharedKey
 from ipsecme.policy.keywords import (
     DEFAULT_ESP_PROPOSALS,
@@ -22,6 +23,7 @@ from ipsecme.wire.numbers import IdType, ProtocolId
 
 if TYPE_CHECKING:
     from ipsecme.base import Secret
+    from ipsecme.ike.auth.trust import Credential, Trust
     from ipsecme.policy.proposal import Proposal
     from ipsecme.wire.ike import IdentityPayload, TrafficSelector
 
@@ -45,7 +47,11 @@ class Identity:
 
     @classmethod
     def parse(cls, text: str) -> Identity:
-        """Read an IP address, ``user@host``, ``@#hex`` for a KEY_ID, or else a domain name."""
+        """Read an IP address, ``user@host``, a domain name, or what says by its form what it is.
+
+        ``@#hex`` is a KEY_ID; ``C=CH, O=Example, CN=gw`` is a distinguished name, in this order or
+        in that of RFC 4514.
+        """
         if text.startswith("@#"):
             try:
                 return cls(IdType.ID_KEY_ID, bytes.fromhex(text[2:]))
@@ -58,6 +64,11 @@ class Identity:
         else:
             kind = IdType.ID_IPV4_ADDR if address.version == 4 else IdType.ID_IPV6_ADDR
             return cls(kind, address.packed)
+        if "=" in text:
+            try:
+                return cls(IdType.ID_DER_ASN1_DN, DistinguishedName.parse(text).der)
+            except NameMalformed as error:
+                raise ConfigError(str(error)) from None
         name = text.removeprefix("@")
         if not name or not name.isascii() or not name.isprintable() or " " in name:
             raise ConfigError(f"identity {text!r} is no address, domain name or mail address")
@@ -74,6 +85,9 @@ class Identity:
         """Equal for identities that match; domain names have no case (section 3.5, RFC 4343)."""
         if self.type in (IdType.ID_FQDN, IdType.ID_RFC822_ADDR):
             return self.type, self.data.lower()
+        if self.type == IdType.ID_DER_ASN1_DN and (name := _name(self.data)) is not None:
+            parts = [sorted(rdn) for rdn in name.canonical]
+            return self.type, repr(parts).encode()
         return self.type, self.data
 
     def matches(self, other: Identity) -> bool:
@@ -88,7 +102,16 @@ class Identity:
             return text if text.isprintable() else repr(text)
         if self.type == IdType.ID_KEY_ID:
             return f"@#{self.data.hex()}"
+        if self.type == IdType.ID_DER_ASN1_DN and (name := _name(self.data)) is not None:
+            return str(name)
         return f"{self.type.name}:{self.data.hex()}"
+
+
+def _name(der: bytes) -> DistinguishedName | None:
+    try:
+        return DistinguishedName(der)
+    except NameMalformed:
+        return None
 
 
 @dataclass(slots=True, frozen=True)
@@ -150,7 +173,7 @@ class PeerConfig:
     name: str
     local_id: Identity
     remote_id: Identity | None
-    psk: Secret
+    psk: Secret | None
     children: tuple[ChildConfig, ...]
     local_address: str | None = None
     remote_address: str | None = None
@@ -166,10 +189,26 @@ class PeerConfig:
     reauthenticate: float | None = None
     break_before_make: bool = False
     listen_address: str | None = None
-    shared_key: SharedKey = field(init=False, repr=False, compare=False)
+    credential: Credential | None = None
+    trust: Trust | None = None
+    local_null: bool = False
+    remote_null: bool = False
+    shared_key: SharedKey | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shared_key", SharedKey(self.psk))
+        shared = SharedKey(self.psk) if self.psk is not None else None
+        object.__setattr__(self, "shared_key", shared)
+        signs = self.credential is not None or self.local_null
+        judges = self.trust is not None or self.remote_null
+        if shared is None and not (signs and judges):
+            raise LocalMisuse(f"connection {self.name} needs a secret for what is not signed")
+
+    @property
+    def secret(self) -> SharedKey:
+        """The pre-shared key, where there is one."""
+        if self.shared_key is None:
+            raise LocalMisuse(f"connection {self.name} has no pre-shared key")
+        return self.shared_key
 
 
 @dataclass(slots=True, frozen=True)

@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from ipsecme.base import ProtocolViolation
+from ipsecme.ike.suspend import Suspend
 from ipsecme.wire.ike import NotifyPayload, Payload, UnknownPayload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ipsecme.base import Path
+    from ipsecme.ike.commands import Command
     from ipsecme.ike.config import PeerConfig
     from ipsecme.ike.sa import IkeSa
     from ipsecme.wire.numbers import ExchangeType, NotifyType, PayloadType
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["ExchangeContext"]
 
 P = TypeVar("P", bound=Payload)
+T = TypeVar("T")
 
 
 class ExchangeContext:
@@ -34,6 +37,7 @@ class ExchangeContext:
 
     __slots__ = (
         "_effects",
+        "answers",
         "exchange",
         "inside",
         "is_initiator",
@@ -53,6 +57,7 @@ class ExchangeContext:
         self.path = path
         self.now = now
         self.is_initiator = is_initiator
+        self.answers: dict[str, object] = {}
         self.inside: list[Payload] = []
         self.out: list[Payload] = []
         self.peer: PeerConfig | None = sa.peer
@@ -104,6 +109,18 @@ class ExchangeContext:
             if type(payload) is UnknownPayload and payload.critical:
                 return payload.type
         return None
+
+    def ask(self, key: str, question: Callable[[int], Command]) -> object:
+        """Return the answer to a question from outside the engine; raise `Suspend` until then."""
+        if key not in self.answers:
+            raise Suspend(key, question)
+        return self.answers[key]
+
+    def once(self, key: str, make: Callable[[], T]) -> T:
+        """Return what `make` made, also when the message is read again after a suspension."""
+        if key not in self.answers:
+            self.answers[key] = make()
+        return self.answers[key]  # type: ignore[return-value]
 
     def on_commit(self, effect: Callable[[], None]) -> None:
         """Run `effect` when the whole message has passed."""

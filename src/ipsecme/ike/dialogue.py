@@ -15,7 +15,9 @@ from ipsecme.ike.exchange import row_for
 from ipsecme.ike.failures import Refused, ends_ike_sa, notify_of
 from ipsecme.ike.protect import inside, open_message, seal_fragments, seal_message
 from ipsecme.ike.reassembly import Fragment, Reassembly
+from ipsecme.ike.schedule import IkeTimer
 from ipsecme.ike.state import ACCEPTS, IkeState
+from ipsecme.ike.suspend import Received, Suspend, Suspended
 from ipsecme.ike.tasks.init import Retry
 from ipsecme.ike.window import (
     MANY_MESSAGE_IDS,
@@ -41,7 +43,7 @@ __all__ = ["Dialogue"]
 class Dialogue:
     """Both directions of an IKE SA's exchanges."""
 
-    __slots__ = ("_first_fragment", "_fragments_in", "_sa", "requests", "responses")
+    __slots__ = ("_first_fragment", "_fragments_in", "_sa", "_suspended", "requests", "responses")
 
     def __init__(self, sa: IkeSa) -> None:
         self._sa = sa
@@ -50,6 +52,7 @@ class Dialogue:
         # Of the peer's request and of its response, which may arrive interleaved.
         self._fragments_in = {False: Reassembly(), True: Reassembly()}
         self._first_fragment = b""
+        self._suspended: Suspended | None = None
 
     @property
     def in_flight(self) -> list[Task]:
@@ -116,16 +119,26 @@ class Dialogue:
         if header.exchange == ExchangeType.IKE_SA_INIT:
             self._receive_init_response(request, header, datagram, now)
             return
+        if self._suspended is not None and self._suspended.ours is request:
+            self._drop("suspended")
+            return
         opened = self._open(header, datagram)
         if opened is None:
             return
-        del self.requests.outstanding[header.message_id]
         self._sa.disarm_retransmission(header.message_id)
         self._sa.hear_from_peer(path, now)
+        self._take_response(request, Received(header, datagram, opened), now)
+
+    def _take_response(self, request: Outstanding, received: Received, now: float) -> None:
         ctx = request.context
+        del self.requests.outstanding[request.message_id]
         try:
-            ctx.inside = list(inside(opened))
+            ctx.inside = list(inside(received.opened))
             self._read_response(request)
+        except Suspend as suspend:
+            self.requests.outstanding[request.message_id] = request
+            self._suspend(suspend, ctx, received, request)
+            return
         except PeerError as error:
             self._fail(request, error, now)
             return
@@ -193,6 +206,9 @@ class Dialogue:
             for answer in repeated:
                 sa.services.send(answer, path)
             return
+        if self._waits_for(header.message_id):
+            self._drop("suspended")
+            return
         if not self.responses.is_expected(header.message_id):
             self._drop("message_id_outside_window")
             return
@@ -210,16 +226,26 @@ class Dialogue:
             return
         sa.hear_from_peer(path, now)
         ctx = ExchangeContext(sa, header.exchange, path, now, is_initiator=False)
-        error = self._respond(ctx, opened)
-        payloads = ctx.out if error is None else [notify_of(error)]
-        response = self._encode(ctx.exchange, header.message_id, payloads, flags=FLAG_RESPONSE)
         first_of_request = self._first_fragment or datagram
         self._first_fragment = b""
-        self.responses.answer(header.message_id, first_of_request, response)
+        self._take_request(ctx, Received(header, first_of_request, opened))
+
+    def _take_request(self, ctx: ExchangeContext, received: Received) -> None:
+        """Answer a request; what was asked outside the engine is in `ctx`."""
+        sa, now = self._sa, ctx.now
+        try:
+            error = self._respond(ctx, received.opened)
+        except Suspend as suspend:
+            self._suspend(suspend, ctx, received, None)
+            return
+        message_id = received.header.message_id
+        payloads = ctx.out if error is None else [notify_of(error)]
+        response = self._encode(ctx.exchange, message_id, payloads, flags=FLAG_RESPONSE)
+        self.responses.answer(message_id, received.datagram, response)
         if error is None:
             ctx.commit()
         for answer in response:
-            sa.services.send(answer, path)
+            sa.services.send(answer, ctx.path)
         if error is not None:
             sa.request_refused(ctx.exchange, error, now, fatal=ends_ike_sa(error))
         sa.pump(now)
@@ -253,6 +279,61 @@ class Dialogue:
             names = ", ".join(sorted(kind.name for kind in missing))
             raise MalformedMessage(f"the request to {row.story} lacks {names}")
         return [task() for task in row.tasks]
+
+    # waiting for answers from outside
+
+    @property
+    def question(self) -> int | None:
+        """The number of the question that a message waits for."""
+        return self._suspended.number if self._suspended is not None else None
+
+    @property
+    def late(self) -> str:
+        """Say what an IKE SA that is not established in time has waited for."""
+        if self._suspended is not None:
+            return "the check of the peer's certificate took too long"
+        return "the peer did not authenticate in time"
+
+    def _waits_for(self, message_id: int) -> bool:
+        """Tell whether this request of the peer's is the one that is suspended."""
+        waiting = self._suspended
+        if waiting is None or waiting.ours is not None:
+            return False
+        return waiting.received.header.message_id == message_id
+
+    def _suspend(
+        self,
+        suspend: Suspend,
+        ctx: ExchangeContext,
+        received: Received,
+        ours: Outstanding | None,
+    ) -> None:
+        """Ask, and keep the message until the answer comes; repetitions of it are ignored."""
+        ctx.discard()
+        services = self._sa.services
+        number = services.next_question(self._sa)
+        self._suspended = Suspended(number, suspend.key, received, ctx.path, ctx.answers, ours)
+        services.commands.append(suspend.question(number))
+        if ours is not None:  # the peer's requests have their limit already
+            limit = services.config.admission.half_open_seconds
+            self._sa.timers.arm(IkeTimer.HALF_OPEN, ctx.now + limit)
+
+    def resume(self, number: int, answer: object, now: float) -> None:
+        """Read the message that waits again, from the start, with one more answer."""
+        waiting = self._suspended
+        if waiting is None or waiting.number != number or self._sa.state is IkeState.CLOSED:
+            self._drop("late_answer")
+            return
+        self._suspended = None
+        waiting.answers[waiting.key] = answer
+        if waiting.ours is not None:
+            waiting.ours.context.now = now
+            self._take_response(waiting.ours, waiting.received, now)
+            return
+        exchange = waiting.received.header.exchange
+        ctx = ExchangeContext(self._sa, exchange, waiting.path, now, is_initiator=False)
+        ctx.answers = waiting.answers
+        self._take_request(ctx, waiting.received)
 
     def _open(self, header: Header, datagram: bytes) -> bytes | None:
         opening = self._sa.opening

@@ -293,6 +293,13 @@ class Endpoint:
             sa.queue(RekeyChild(spi), now)
             self._settle(sa, now)
 
+    def answer(self, number: int, answer: object, now: float) -> None:
+        """Take what was found out about a `CheckChain`; too late is no error."""
+        sa = self._services.questions.pop(number, None)
+        if sa is not None:
+            sa.dialogue.resume(number, answer, now)
+            self._settle(sa, now)
+
     def shutdown(self, now: float) -> None:
         """Take nobody in any more and delete every IKE SA; `is_idle` tells when that is done."""
         self._is_stopping = True
@@ -446,6 +453,8 @@ class Endpoint:
         if self._sas.get(sa.local_spi) is sa:
             del self._sas[sa.local_spi]
         self._half_open.discard(sa)
+        if (question := sa.dialogue.question) is not None:
+            self._services.questions.pop(question, None)
         if sa.peer_identity is not None:
             key = (sa.name, sa.peer_identity.key)
             same = self._by_identity.get(key, set())

@@ -20,6 +20,7 @@ from ipsecme.ike.jobs import (
 )
 from ipsecme.ike.tasks.auth_lifetime import AuthLifetime
 from ipsecme.ike.tasks.authenticate import Authenticate
+from ipsecme.ike.tasks.certificates import SignatureHashes
 from ipsecme.ike.tasks.child_create import ChildCreate
 from ipsecme.ike.tasks.child_rekey import ChildRekey
 from ipsecme.ike.tasks.fragmentation import Fragmentation
@@ -72,7 +73,7 @@ ROWS: tuple[Row, ...] = (
         ExchangeType.IKE_SA_INIT,
         _any,
         frozenset({_P.SA, _P.KE, _P.NONCE}),
-        (Init, NatDetection, Fragmentation),
+        (Init, NatDetection, Fragmentation, SignatureHashes),
         "agree on algorithms and keys",
     ),
     Row(

@@ -31,6 +31,7 @@ from ipsecme.ike.schedule import IkeTimer, on_timer
 from ipsecme.ike.state import IkeState
 from ipsecme.ike.tasks.auth_lifetime import AuthLifetime
 from ipsecme.ike.tasks.authenticate import Authenticate
+from ipsecme.ike.tasks.certificates import PeerWishes, SignatureHashes
 from ipsecme.ike.tasks.child_create import ChildCreate
 from ipsecme.ike.tasks.child_rekey import ChildRekey
 from ipsecme.ike.tasks.fragmentation import Fragmentation
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from ipsecme.crypto.keymat import IkeKeys
     from ipsecme.crypto.protection import Protection
     from ipsecme.crypto.suite import IkeSuite
+    from ipsecme.ike.auth.proof import Authenticated
     from ipsecme.ike.collision import Nonces
     from ipsecme.ike.config import ChildConfig, Identity, PeerConfig
     from ipsecme.ike.context import ExchangeContext
@@ -96,6 +98,7 @@ class IkeSa:
         self.children = Children(self)
         self.heir: IkeSa | None = None
         self.jobs: deque[Job] = deque()
+        self.wishes = PeerWishes()
         self.init_request = b""
         self.init_response = b""
         self.local_behind_nat = False
@@ -209,7 +212,9 @@ class IkeSa:
         """Send IKE_SA_INIT; the first of `children` comes with IKE_AUTH, the others after it."""
         self._wanted = list(children)
         self.dialogue.begin(
-            ExchangeType.IKE_SA_INIT, [Init(), NatDetection(), Fragmentation()], now
+            ExchangeType.IKE_SA_INIT,
+            [Init(), NatDetection(), Fragmentation(), SignatureHashes()],
+            now,
         )
         self.init_request = self.services.datagrams[-1].data
 
@@ -254,13 +259,14 @@ class IkeSa:
             )
 
     def become_established(
-        self, peer: PeerConfig, identity: Identity, now: float, *, initial_contact: bool
+        self, proof: Authenticated, now: float, *, initial_contact: bool
     ) -> None:
-        """Begin the life of an authenticated IKE SA."""
+        """Begin the life of an IKE SA whose peer is authenticated."""
+        peer, identity = proof.peer, proof.identity
         self.peer, self.peer_identity = peer, identity
         self.established_at = now
         registry = self.services.registry
-        if initial_contact:
+        if initial_contact and not proof.is_anonymous:
             for other in registry.with_identity(peer, identity):
                 other.close("replaced", "the peer has no other IKE SA with us", now)
         registry.identify(self)

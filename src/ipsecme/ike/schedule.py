@@ -36,7 +36,7 @@ def on_timer(sa: IkeSa, timer: IkeTimer, now: float) -> None:
     """Do what is due."""
     match timer:
         case IkeTimer.HALF_OPEN:
-            sa.fail("timeout", "the peer did not authenticate in time")
+            sa.fail("timeout", sa.dialogue.late)
             sa.services.registry.release(sa)
         case IkeTimer.DOUBT:
             sa.fail_unanswered()

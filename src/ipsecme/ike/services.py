@@ -59,6 +59,7 @@ class Services:
     """Shared by all IKE SAs of one endpoint."""
 
     __slots__ = (
+        "_last_question",
         "commands",
         "config",
         "counters",
@@ -67,6 +68,7 @@ class Services:
         "fresh_events",
         "inbound_spis",
         "key_exchange",
+        "questions",
         "registry",
         "rng",
     )
@@ -88,6 +90,8 @@ class Services:
         self.fresh_events: list[Event] = []
         self.counters: Counter[str] = Counter()
         self.inbound_spis: dict[int, IkeSa] = {}
+        self.questions: dict[int, IkeSa] = {}
+        self._last_question = 0
 
     def send(self, data: bytes, path: Path) -> None:
         """Put a datagram into the outbox."""
@@ -98,6 +102,12 @@ class Services:
         """Put an event into the outbox; the endpoint looks at fresh ones before others do."""
         self.events.append(event)
         self.fresh_events.append(event)
+
+    def next_question(self, sa: IkeSa) -> int:
+        """Return the number of a question that an IKE SA waits for."""
+        self._last_question += 1
+        self.questions[self._last_question] = sa
+        return self._last_question
 
     def new_ike_spi(self) -> bytes:
         """Return an unused IKE SPI, never zero; its last octet is the worker's number."""

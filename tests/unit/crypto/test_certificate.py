@@ -265,11 +265,11 @@ def test_constraints_reach_all_that_is_below() -> None:
 
 def test_a_pinned_certificate_needs_no_authority() -> None:
     own = leaf(None, "gw.example")
-    assert trust(own, [], [], [own], AT).leaf is own
+    assert trust(own, [], anchors=[], pinned=[own], at=AT).leaf is own
     with pytest.raises(PathRefused, match="expired"):
-        trust(own, [], [], [own], AT + 2 * YEAR)
+        trust(own, [], anchors=[], pinned=[own], at=AT + 2 * YEAR)
     with pytest.raises(PathRefused, match="remote_cert"):
-        trust(leaf(None, "gw.example"), [], [], [own], AT)
+        trust(leaf(None, "gw.example"), [], anchors=[], pinned=[own], at=AT)
 
 
 def test_nobody_else_makes_the_proof() -> None:

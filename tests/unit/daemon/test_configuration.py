@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipsecme.base import ConfigError
+from ipsecme.base import ConfigError, Secret
 from ipsecme.daemon.complaints import ConfigurationRejected
 from ipsecme.daemon.configuration import Configuration, load
 from ipsecme.dataplane.user.settings import UserSettings
@@ -69,7 +69,7 @@ def test_five_lines_make_a_site_to_site_connection(tmp_path: Path) -> None:
     assert (peer.local_address, peer.remote_address) == ("192.0.2.1", "192.0.2.2")
     assert peer.local_id == Identity.parse("192.0.2.1")
     assert peer.remote_id == Identity.parse("192.0.2.2")
-    assert peer.psk.reveal() == SECRET.encode()
+    assert peer.psk == Secret(SECRET.encode())
     assert [selector_text(ts) for ts in child.local_ts] == ["10.1.0.0/24"]
     assert [selector_text(ts) for ts in child.remote_ts] == ["10.2.0.0/24"]
     assert configuration.start == ()
@@ -290,7 +290,7 @@ def test_a_secret_is_its_octets_with_nothing_added(
     tmp_path: Path, written: str, octets: bytes
 ) -> None:
     configuration = read(tmp_path, _office(REMOTE, f'psk = "{written}"'))
-    assert configuration.endpoint.peers[0].psk.reveal() == octets
+    assert configuration.endpoint.peers[0].psk == Secret(octets)
 
 
 def test_a_secret_may_come_from_a_file_or_the_environment(tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_a_secret_may_come_from_a_file_or_the_environment(tmp_path: Path) -> Non
         tmp_path, _office(REMOTE, 'psk_env = "OFFICE_PSK"'), environment={"OFFICE_PSK": SECRET}
     )
     for configuration in (from_file, from_environment):
-        assert configuration.endpoint.peers[0].psk.reveal() == SECRET.encode()
+        assert configuration.endpoint.peers[0].psk == Secret(SECRET.encode())
 
 
 def test_a_secret_file_that_everybody_may_read_is_refused(tmp_path: Path) -> None:

@@ -1,20 +1,25 @@
-"""IKE_AUTH: who the ends are, proved by a shared secret (RFC 7296, sections 1.2, 2.15 and 3.5)."""
+"""IKE_AUTH: who the ends are (RFC 7296, sections 1.2, 2.15 and 3.5).
+
+Owns IDi, IDr, CERT, CERTREQ, AUTH and INITIAL_CONTACT, and finds the connection that they belong
+to. What a proof is, and whether it is right, `ike.auth.proof` knows.
+"""
 
 from __future__ import annotations
 
-import hmac
 from typing import TYPE_CHECKING
 
-from ipsecme.base import ProtocolViolation
+from ipsecme.base import PeerError, ProtocolViolation
 from ipsecme.crypto.keymat import signed_octets
+from ipsecme.crypto.signature import require_scheme
+from ipsecme.ike.auth import proof
+from ipsecme.ike.auth.presented import requests, shown
 from ipsecme.ike.config import Identity
 from ipsecme.ike.failures import AuthenticationFailed, NotifyReceived
 from ipsecme.ike.tasks.base import Task
 from ipsecme.wire.ike import AuthPayload, IdentityPayload, NotifyPayload
-from ipsecme.wire.numbers import AuthMethod, NotifyType, PayloadType
+from ipsecme.wire.numbers import NotifyType, PayloadType
 
 if TYPE_CHECKING:
-    from ipsecme.crypto.keymat import SharedKey
     from ipsecme.ike.config import PeerConfig
     from ipsecme.ike.context import ExchangeContext
 
@@ -22,41 +27,42 @@ __all__ = ["Authenticate"]
 
 
 class Authenticate(Task):
-    """IDi, IDr and AUTH of both messages, and INITIAL_CONTACT."""
+    """IDi, IDr and AUTH of both messages, what stands behind them, and INITIAL_CONTACT."""
 
-    __slots__ = ("_peer_identity",)
+    __slots__ = ("_proof",)
+
+    _proof: proof.Authenticated
 
     def build_request(self, ctx: ExchangeContext) -> None:
-        """Write IDi, [IDr,] AUTH, and INITIAL_CONTACT if we have no other IKE SA with the peer."""
+        """Write IDi, [CERT+,] [CERTREQ+,] [IDr,] AUTH, and INITIAL_CONTACT if this is the first."""
         sa, peer = ctx.sa, ctx.connection
         identity = _payload(PayloadType.IDi, peer.local_id)
         ctx.out.append(identity)
+        _show_certificates(ctx, peer)
+        if peer.trust is not None:
+            ctx.out.extend(requests([peer.trust]))
         if peer.remote_id is not None:
             ctx.out.append(_payload(PayloadType.IDr, peer.remote_id))
-        octets = signed_octets(
-            sa.suite.prf, sa.init_request, sa.nonces.responder, sa.keys.pi, identity.body()
-        )
-        ctx.out.append(_auth_payload(ctx, peer.shared_key, octets))
+        ctx.out.append(proof.make(ctx, peer, _octets_of_initiator(ctx, identity), sa.keys.pi))
         if not sa.services.registry.has_live(peer, but=sa):
             ctx.out.append(NotifyPayload(NotifyType.INITIAL_CONTACT))
 
     def read_request(self, ctx: ExchangeContext) -> None:
-        """Find the connection by both identities and check the proof."""
+        """Find the connection by both identities and the kind of proof, and check the proof."""
         sa = ctx.sa
         identity = ctx.find_role(IdentityPayload, PayloadType.IDi)
         auth = ctx.find(AuthPayload)
         if identity is None:
             raise ProtocolViolation("IKE_AUTH request without IDi")
-        wanted = ctx.find_role(IdentityPayload, PayloadType.IDr)
-        peer = self._select_peer(ctx, identity, wanted)
-        octets = signed_octets(
-            sa.suite.prf, sa.init_request, sa.nonces.responder, sa.keys.pi, identity.body()
-        )
-        _verify(ctx, peer.shared_key, auth, octets, identity)
-        ctx.peer, self._peer_identity = peer, Identity.of(identity)
+        peer = self._select_peer(ctx, identity, auth)
+        octets = _octets_of_initiator(ctx, identity)
+        claimed = Identity.of(identity)
+        self._proof = proof.check(ctx, peer, claimed, auth, octets=octets, sk_p=sa.keys.pi)
+        _require_scheme(ctx, peer)
+        ctx.peer = peer
 
     def _select_peer(
-        self, ctx: ExchangeContext, identity: IdentityPayload, wanted: IdentityPayload | None
+        self, ctx: ExchangeContext, identity: IdentityPayload, auth: AuthPayload | None
     ) -> PeerConfig:
         claimed = Identity.of(identity)
         candidates = [
@@ -70,6 +76,7 @@ class Authenticate(Task):
                 f"the peer calls itself {claimed}, which is no connection's remote_id"
                 + (f" (known from its address: {names})" if names else "")
             )
+        wanted = ctx.find_role(IdentityPayload, PayloadType.IDr)
         if wanted is not None:
             named = Identity.of(wanted)
             fitting = [peer for peer in candidates if peer.local_id.matches(named)]
@@ -81,23 +88,21 @@ class Authenticate(Task):
                 f"connection {candidates[0].name} does not accept {ctx.sa.suite}, "
                 "which another connection with this address agreed to"
             )
+        # Where no connection wants this kind of proof, the best of them says what it wants.
+        accepted = [peer for peer in accepted if proof.fits_method(peer, auth)] or accepted
         exact = [peer for peer in accepted if peer.remote_id is not None]
         return (exact or accepted)[0]
 
     def build_response(self, ctx: ExchangeContext) -> None:
-        """Write IDr and AUTH; from here on the connection is known."""
+        """Write IDr, [CERT+,] AUTH; from here on the connection is known."""
         sa, peer = ctx.sa, ctx.connection
         identity = _payload(PayloadType.IDr, peer.local_id)
-        octets = signed_octets(
-            sa.suite.prf, sa.init_response, sa.nonces.initiator, sa.keys.pr, identity.body()
-        )
         ctx.out.append(identity)
-        ctx.out.append(_auth_payload(ctx, peer.shared_key, octets))
+        _show_certificates(ctx, peer)
+        ctx.out.append(proof.make(ctx, peer, _octets_of_responder(ctx, identity), sa.keys.pr))
         initial_contact = ctx.notify(NotifyType.INITIAL_CONTACT) is not None
         ctx.on_commit(
-            lambda: sa.become_established(
-                peer, self._peer_identity, ctx.now, initial_contact=initial_contact
-            )
+            lambda: sa.become_established(self._proof, ctx.now, initial_contact=initial_contact)
         )
 
     def read_response(self, ctx: ExchangeContext) -> None:
@@ -116,36 +121,37 @@ class Authenticate(Task):
             raise AuthenticationFailed(
                 f"the peer calls itself {claimed}, but remote_id is {wanted}; correct one of them"
             )
-        octets = signed_octets(
-            sa.suite.prf, sa.init_response, sa.nonces.initiator, sa.keys.pr, identity.body()
-        )
-        _verify(ctx, peer.shared_key, auth, octets, identity)
-        ctx.on_commit(lambda: sa.become_established(peer, claimed, ctx.now, initial_contact=False))
+        octets = _octets_of_responder(ctx, identity)
+        proved = proof.check(ctx, peer, claimed, auth, octets=octets, sk_p=sa.keys.pr)
+        ctx.on_commit(lambda: sa.become_established(proved, ctx.now, initial_contact=False))
 
 
 def _payload(role: PayloadType, identity: Identity) -> IdentityPayload:
     return IdentityPayload(role, identity.type, identity.data)
 
 
-def _auth_payload(ctx: ExchangeContext, key: SharedKey, octets: bytes) -> AuthPayload:
-    value = key.auth(ctx.sa.suite.prf, octets)
-    return AuthPayload(AuthMethod.SHARED_KEY_MIC, value)
+def _octets_of_initiator(ctx: ExchangeContext, identity: IdentityPayload) -> bytes:
+    sa = ctx.sa
+    number, nonce = sa.suite.prf, sa.nonces.responder
+    return signed_octets(number, sa.init_request, nonce, sa.keys.pi, identity.body())
 
 
-def _verify(
-    ctx: ExchangeContext,
-    key: SharedKey,
-    auth: AuthPayload | None,
-    octets: bytes,
-    identity: IdentityPayload,
-) -> None:
-    """Raise `AuthenticationFailed` unless AUTH proves knowledge of the secret."""
-    who = Identity.of(identity)
-    if auth is None:
-        raise AuthenticationFailed(f"{who} sent no AUTH payload: it wants EAP, which is not set up")
-    if auth.method != AuthMethod.SHARED_KEY_MIC:
-        raise AuthenticationFailed(
-            f"{who} authenticates by {auth.method.name}, but a pre-shared key is configured"
-        )
-    if not hmac.compare_digest(key.auth(ctx.sa.suite.prf, octets), auth.data):
-        raise AuthenticationFailed(f"{who} has another pre-shared key; compare psk at both ends")
+def _octets_of_responder(ctx: ExchangeContext, identity: IdentityPayload) -> bytes:
+    sa = ctx.sa
+    number, nonce = sa.suite.prf, sa.nonces.initiator
+    return signed_octets(number, sa.init_response, nonce, sa.keys.pr, identity.body())
+
+
+def _show_certificates(ctx: ExchangeContext, peer: PeerConfig) -> None:
+    if peer.credential is not None and not peer.local_null:
+        ctx.out.extend(shown(peer.credential))
+
+
+def _require_scheme(ctx: ExchangeContext, peer: PeerConfig) -> None:
+    """Find out before anything is sent whether our key serves the peer."""
+    if peer.credential is None:
+        return
+    try:
+        require_scheme(peer.credential.key.public, ctx.sa.wishes.hashes)
+    except PeerError as error:
+        raise AuthenticationFailed(f"key: {error}") from None

@@ -1,0 +1,50 @@
+"""What an end signs with, and what it takes for proof: values of the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from ipsecme.crypto.certificate import Certificate
+    from ipsecme.crypto.signature_keys import PublicKey, SigningKey
+
+__all__ = ["Credential", "Revocation", "Trust"]
+
+
+@dataclass(slots=True, frozen=True)
+class Credential:
+    """Our signing key with its certificate and those between it and the authority, in order.
+
+    Without certificates the key goes out as a raw public key (RFC 7670).
+    """
+
+    key: SigningKey = field(repr=False)
+    certificates: tuple[Certificate, ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class Revocation:
+    """What to do about revoked certificates, and where the news is, apart from in certificates.
+
+    ``soft`` refuses what is known to be revoked; ``strict`` refuses also when that is not known.
+    `sources` are names of files and URLs of CRLs, `fetch` allows to follow the URLs that
+    authorities put into certificates.
+    """
+
+    policy: Literal["off", "soft", "strict"] = "off"
+    sources: tuple[str, ...] = ()
+    fetch: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Trust:
+    """What a peer's signature must lead to: an authority, a certificate, or a bare key.
+
+    These hold for one connection alone.
+    """
+
+    authorities: tuple[Certificate, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
+    keys: tuple[PublicKey, ...] = ()
+    revocation: Revocation = Revocation()
