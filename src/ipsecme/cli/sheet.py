@@ -9,7 +9,7 @@ from rich.text import Text
 
 __all__ = ["Sheet", "plain"]
 
-_LABEL_WIDTH = 10
+_LABEL_WIDTH = 11  # the longest label is "last heard"
 _NARROWEST = 24
 
 
