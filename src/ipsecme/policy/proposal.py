@@ -154,6 +154,9 @@ def confirm(
     choice = _read_choice(answer)
     if choice is None:
         raise Incompatible("the peer's choice is incomplete")
+    methods = ours.of_type(TransformType.KE)
+    if methods and not choice.ke and not any(_is_none(t) for t in methods):
+        raise Incompatible("the peer's choice leaves out the key exchange that was asked for")
     return choice
 
 
