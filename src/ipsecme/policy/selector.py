@@ -32,7 +32,7 @@ _PROTOCOLS = {
 _PROTOCOL_NAMES: dict[int, str] = {number: name for name, number in _PROTOCOLS.items()}
 _SYNTAX = re.compile(
     r"(?P<address>[0-9a-fA-F.:]+(?:/\d+|-[0-9a-fA-F.:]+)?)"
-    r"(?:\[(?P<protocol>\w+)(?:/(?P<ports>\d+(?:-\d+)?))?\])?"
+    r"(?:\[(?P<protocol>\w+)(?:/(?P<ports>\d+(?:-\d+)?|opaque))?\])?"
 )
 _MAX_RANGES = 64
 
@@ -89,7 +89,11 @@ def narrow(
 
 
 def parse_selector(text: str) -> TrafficSelector:
-    """Read text such as ``10.0.0.0/8``, ``10.0.0.1-10.0.0.9`` or ``2001:db8::/32[tcp/443]``."""
+    """Read text such as ``10.0.0.0/8``, ``10.0.0.1-10.0.0.9`` or ``2001:db8::/32[tcp/443]``.
+
+    The protocol is a name or a number; ports are one, a range, or ``opaque`` for packets whose
+    ports cannot be seen (RFC 4301, section 4.4.1.1). Raises `ConfigError`.
+    """
     match = _SYNTAX.fullmatch(text.strip())
     if match is None:
         raise ConfigError(
@@ -129,6 +133,8 @@ def _protocol_number(text: str | None) -> int:
 def _port_range(text: str | None) -> tuple[int, int]:
     if text is None:
         return ANY_PORTS
+    if text == "opaque":
+        return OPAQUE_PORTS
     low, _, high = text.partition("-")
     ports = int(low), int(high or low)
     if not ports[0] <= ports[1] <= 65535:
@@ -138,7 +144,7 @@ def _port_range(text: str | None) -> tuple[int, int]:
 
 @lru_cache(maxsize=4096)
 def selector_text(selector: TrafficSelector) -> str:
-    """Return the text that `parse_selector` reads; OPAQUE ports are spelt so."""
+    """Return the text that `parse_selector` reads as the same selector."""
     start, end = ipaddress.ip_address(selector.start), ipaddress.ip_address(selector.end)
     networks = list(ipaddress.summarize_address_range(start, end))
     if len(networks) > 1:
