@@ -92,7 +92,8 @@ def parse_selector(text: str) -> TrafficSelector:
     """Read text such as ``10.0.0.0/8``, ``10.0.0.1-10.0.0.9`` or ``2001:db8::/32[tcp/443]``.
 
     The protocol is a name or a number; ports are one, a range, or ``opaque`` for packets whose
-    ports cannot be seen (RFC 4301, section 4.4.1.1). Raises `ConfigError`.
+    ports cannot be seen (RFC 4301, section 4.4.1.1). Without a protocol there are none to choose
+    (RFC 7296, section 3.13.1). Raises `ConfigError`.
     """
     match = _SYNTAX.fullmatch(text.strip())
     if match is None:
@@ -103,7 +104,7 @@ def parse_selector(text: str) -> TrafficSelector:
     try:
         start, end = _address_range(match["address"])
         protocol = _protocol_number(match["protocol"])
-        start_port, end_port = _port_range(match["ports"])
+        start_port, end_port = _port_range(match["ports"], protocol)
     except ValueError as error:
         raise ConfigError(f"{text!r} is not a traffic selector: {error}") from None
     return TrafficSelector(protocol, start_port, end_port, start, end)
@@ -130,9 +131,11 @@ def _protocol_number(text: str | None) -> int:
     return number
 
 
-def _port_range(text: str | None) -> tuple[int, int]:
+def _port_range(text: str | None, protocol: int) -> tuple[int, int]:
     if text is None:
         return ANY_PORTS
+    if not protocol:
+        raise ValueError("ports need a protocol that has them; write one such as tcp or udp")
     if text == "opaque":
         return OPAQUE_PORTS
     low, _, high = text.partition("-")
@@ -144,7 +147,10 @@ def _port_range(text: str | None) -> tuple[int, int]:
 
 @lru_cache(maxsize=4096)
 def selector_text(selector: TrafficSelector) -> str:
-    """Return the text that `parse_selector` reads as the same selector."""
+    """Return the text that `parse_selector` reads as the same selector.
+
+    What a peer sends may have ports without a protocol; that is shown but not read.
+    """
     start, end = ipaddress.ip_address(selector.start), ipaddress.ip_address(selector.end)
     networks = list(ipaddress.summarize_address_range(start, end))
     if len(networks) > 1:
