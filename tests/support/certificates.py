@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import functools
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -30,13 +29,14 @@ AT = dt.datetime(2030, 6, 1, 12, 0, tzinfo=dt.UTC)
 YEAR = dt.timedelta(days=365)
 
 
-@functools.cache
-def key(
-    kind: KeyType = "ecdsa256",
-    number: int = 0,  # noqa: ARG001 - tells one key of a kind from another
-) -> CertificateIssuerPrivateKeyTypes:
+_KEYS: dict[tuple[KeyType, int], CertificateIssuerPrivateKeyTypes] = {}
+
+
+def key(kind: KeyType = "ecdsa256", number: int = 0) -> CertificateIssuerPrivateKeyTypes:
     """Return a key, the same for the same arguments."""
-    return make_key(kind)
+    if (kind, number) not in _KEYS:
+        _KEYS[kind, number] = make_key(kind)
+    return _KEYS[kind, number]
 
 
 def name(text: str, organization: str = "Example") -> x509.Name:

@@ -14,11 +14,9 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from support.certificates import AT
-
 from ipsecme.base import MalformedMessage, Path, Secret, Transport
 from ipsecme.crypto.protection import IntegrityFailure
-from ipsecme.daemon.certificates import check_chain
+from ipsecme.daemon.certificates import ChainChecker
 from ipsecme.ike.commands import CheckChain, InstallSa, RemoveSa, RetireSa, UpdatePath
 from ipsecme.ike.config import (
     AdmissionConfig,
@@ -44,6 +42,7 @@ from ipsecme.policy.keywords import parse_proposals
 from ipsecme.policy.selector import parse_selector
 from ipsecme.wire.ike import Header, Message, NotifyPayload, Payload
 from ipsecme.wire.numbers import ExchangeType, ProtocolId
+from support.certificates import AT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,7 +150,7 @@ class Node:
     def answer(self, now: float) -> None:
         """Answer the last question as the daemon does, on the first of June 2030."""
         question = self.questions[-1]
-        self.endpoint.answer(question.number, check_chain(question, AT), now)
+        self.endpoint.answer(question.number, ChainChecker().check(question, AT), now)
 
     def names(self) -> list[str]:
         """Return the kinds of events so far."""

@@ -7,18 +7,21 @@ search has limits of depth and of signatures checked. That a certificate is trus
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import itertools
+from typing import TYPE_CHECKING, Literal
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from ipsecme.base import PeerError
 from ipsecme.crypto.certificate_constraints import violation
+from ipsecme.crypto.certificate_revocation import Standing, judge
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Sequence
 
     from ipsecme.crypto.certificate import Certificate
+    from ipsecme.crypto.certificate_revocation import Crl
 
 __all__ = ["MAX_CERTIFICATES", "PathRefused", "TrustedPath", "find_path", "trust"]
 
@@ -56,11 +59,14 @@ def trust(
     *,
     anchors: Sequence[Certificate],
     pinned: Sequence[Certificate],
+    crls: Sequence[Crl] = (),
+    policy: Literal["off", "soft", "strict"] = "off",
     at: dt.datetime,
 ) -> TrustedPath:
     """Return the proof that `leaf` is trusted at a time; raises `PathRefused`.
 
-    A pinned certificate needs no authority. Revocation is judged by those who have the news.
+    A pinned certificate needs no authority, so nobody can revoke it. Of the others each one on the
+    way must not be known to be revoked, or with ``strict`` be known not to be.
     """
     if leaf in pinned:
         _check_date(leaf, at)
@@ -69,7 +75,25 @@ def trust(
         return TrustedPath(_SEAL, (leaf,))
     if not anchors:
         raise PathRefused(f"the certificate {leaf} is not the one in remote_cert")
-    return TrustedPath(_SEAL, find_path(leaf, others, anchors, at))
+    path = find_path(leaf, others, anchors, at)
+    if policy != "off":
+        _check_revocation(path, crls, at, strict=policy == "strict")
+    return TrustedPath(_SEAL, path)
+
+
+def _check_revocation(
+    path: tuple[Certificate, ...], crls: Sequence[Crl], at: dt.datetime, *, strict: bool
+) -> None:
+    """Judge all but the authority of the configuration, which vouches for itself."""
+    for certificate, issuer in itertools.pairwise(path):
+        finding = judge(certificate, issuer, crls, at)
+        if finding.standing is Standing.REVOKED:
+            raise PathRefused(f"{certificate} is revoked: {finding.detail}")
+        if finding.standing is Standing.UNKNOWN and strict:
+            raise PathRefused(
+                f"whether {certificate} is revoked is not known, and revocation is strict: "
+                f"{finding.detail}"
+            )
 
 
 def find_path(

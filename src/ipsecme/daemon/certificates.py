@@ -1,4 +1,4 @@
-"""Answers the engine's questions about certificates, with the time of day that the engine lacks."""
+"""Answers the engine's questions about certificates, with what the engine lacks: time and CRLs."""
 
 from __future__ import annotations
 
@@ -6,24 +6,34 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 from ipsecme.crypto.certificate_path import PathRefused, TrustedPath, trust
+from ipsecme.daemon.revocation import CrlFiles
 
 if TYPE_CHECKING:
     from ipsecme.ike.commands import CheckChain
 
-__all__ = ["check_chain"]
+__all__ = ["ChainChecker"]
 
 
-def check_chain(question: CheckChain, at: dt.datetime | None = None) -> TrustedPath | PathRefused:
-    """Judge a peer's certificate as of now, or of another time."""
-    wanted = question.trust
-    at = at or dt.datetime.now(dt.UTC)
-    try:
-        return trust(
-            question.leaf,
-            question.others,
-            anchors=wanted.authorities,
-            pinned=wanted.certificates,
-            at=at,
-        )
-    except PathRefused as error:
-        return error
+class ChainChecker:
+    """Judges peers' certificates as of now, or of another time."""
+
+    def __init__(self) -> None:
+        self._files = CrlFiles()
+
+    def check(
+        self, question: CheckChain, at: dt.datetime | None = None
+    ) -> TrustedPath | PathRefused:
+        """Return the answer for `Endpoint.answer`."""
+        wanted, news = question.trust, question.trust.revocation
+        try:
+            return trust(
+                question.leaf,
+                question.others,
+                anchors=wanted.authorities,
+                pinned=wanted.certificates,
+                crls=self._files.read(news.sources) if news.policy != "off" else (),
+                policy=news.policy,
+                at=at or dt.datetime.now(dt.UTC),
+            )
+        except PathRefused as error:
+            return error

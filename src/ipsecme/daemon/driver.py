@@ -15,7 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ipsecme.base import IpsecmeError
-from ipsecme.daemon.certificates import check_chain
+from ipsecme.daemon.certificates import ChainChecker
 from ipsecme.daemon.log import log
 from ipsecme.ike.commands import CheckChain, InstallSa, RemoveSa, RetireSa, UpdatePath
 from ipsecme.ike.events import Event, IkeKeysDerived
@@ -67,6 +67,7 @@ class Driver:
         self.endpoint = endpoint
         self.data_plane = data_plane
         self._send_from_ike_port = send
+        self._checker = ChainChecker()
         self._readers: list[Reader] = []
         self._on_lost = on_lost
         self._key_log = key_log
@@ -174,7 +175,7 @@ class Driver:
     def _carry_out(self, command: Command) -> None:
         match command:
             case CheckChain(number):
-                answer = check_chain(command)
+                answer = self._checker.check(command)
                 self._feed(self.endpoint.answer, number, answer, self._loop.time())
             case InstallSa(pair):
                 self._install(pair)

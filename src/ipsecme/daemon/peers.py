@@ -1,13 +1,15 @@
-"""From a connection's table to its `PeerConfig`: addresses, identities, secret, Child SAs."""
+"""From a connection's table to its `PeerConfig`: addresses, proofs of identity, Child SAs."""
 
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ipsecme.base import ConfigError
+from ipsecme.daemon.credentials import KeyRejected, load_credential, load_trust
+from ipsecme.daemon.identities import Addresses, Proofs, local_identity, remote_identity
 from ipsecme.daemon.psk import load_psk, weakness
-from ipsecme.ike.config import ChildConfig, Identity, Lifetimes, PeerConfig, Retransmission
+from ipsecme.ike.config import ChildConfig, Lifetimes, PeerConfig, Retransmission
 from ipsecme.policy.keywords import (
     DEFAULT_ESP_PROPOSALS,
     DEFAULT_IKE_PROPOSALS,
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from ipsecme.base import Secret
     from ipsecme.daemon.resolve import Resolver
     from ipsecme.daemon.schema import ConnectionTable
     from ipsecme.policy.proposal import Proposal
@@ -28,19 +31,6 @@ __all__ = ["KeyRejected", "PeerMaker"]
 
 # An SA outlives the moment of its rekeying by a tenth, and never by less than this.
 _SHORTEST_GRACE = 30.0
-
-
-class KeyRejected(ConfigError):
-    """The value of one `key` of a connection cannot be used."""
-
-    def __init__(self, key: str, message: str) -> None:
-        super().__init__(message)
-        self.key = key
-
-
-class _Addresses(NamedTuple):
-    local: str | None
-    remote: str | None
 
 
 class PeerMaker:
@@ -61,19 +51,24 @@ class PeerMaker:
     def peer(self, name: str, table: ConnectionTable) -> PeerConfig:
         """Return what the engine is told of a connection, or raise `KeyRejected`."""
         addresses = self._addresses(name, table)
-        local_id, remote_id = self._identities(name, table, addresses)
-        source = next(k for k in ("psk", "psk_file", "psk_env") if getattr(table, k) is not None)
-        try:
-            psk = load_psk(table, self._folder, self._environment)
-        except ConfigError as error:
-            raise KeyRejected(source, str(error)) from None
-        if warning := weakness(psk):
-            self._warnings.append(f"connection {name}: {warning}")
+        warnings: list[str] = []
+        proofs = Proofs(
+            load_credential(table, self._folder, warnings),
+            load_trust(table, self._folder, warnings),
+        )
+        local_id = local_identity(table, addresses, proofs, warnings)
+        remote_id = remote_identity(table, addresses, proofs, warnings)
+        psk = self._psk(table, warnings)
+        self._warnings += (f"connection {name}: {warning}" for warning in warnings)
         return PeerConfig(
             name=name,
             local_id=local_id,
             remote_id=remote_id,
             psk=psk,
+            credential=proofs.credential,
+            trust=proofs.trust,
+            local_null=table.local_auth == "null",
+            remote_null=table.remote_auth == "null",
             children=_children(name, table),
             local_address=addresses.local,
             listen_address=None if table.local is None else addresses.local,
@@ -89,14 +84,14 @@ class PeerMaker:
             max_children=table.max_children,
         )
 
-    def _addresses(self, name: str, table: ConnectionTable) -> _Addresses:
+    def _addresses(self, name: str, table: ConnectionTable) -> Addresses:
         local = None if table.local is None else _address(table.local)
         if table.local is not None and local is None:
             raise KeyRejected("local", f"{table.local!r} is not an IP address")
         if local and not self._resolver.is_local(local):
             self._warnings.append(f"connection {name}: this host does not have {local} (local) now")
         if table.is_remote_any:
-            return _Addresses(local, None)
+            return Addresses(local, None)
         version = ipaddress.ip_address(local).version if local else None
         try:
             remote = _address(table.remote) or self._resolver.address(table.remote, version)
@@ -107,23 +102,20 @@ class PeerMaker:
             raise KeyRejected(
                 "remote", f"remote is {remote} and local is {local}; both must be IPv4 or IPv6"
             )
-        return _Addresses(local, remote)
+        return Addresses(local, remote)
 
-    def _identities(
-        self, name: str, table: ConnectionTable, addresses: _Addresses
-    ) -> tuple[Identity, Identity | None]:
-        local, remote = table.local_id or addresses.local, table.remote_id or addresses.remote
-        if local is None:
-            raise KeyRejected(
-                "local_id",
-                "the peer may come from anywhere, so the address that it will call is not known; "
-                "add local_id or local",
-            )
-        if remote is None:
-            self._warnings.append(
-                f"connection {name}: without remote_id everyone who has its secret is accepted"
-            )
-        return Identity.parse(local), None if remote is None else Identity.parse(remote)
+    def _psk(self, table: ConnectionTable, warnings: list[str]) -> Secret | None:
+        keys = ("psk", "psk_file", "psk_env")
+        source = next((key for key in keys if getattr(table, key) is not None), None)
+        if source is None:
+            return None
+        try:
+            psk = load_psk(table, self._folder, self._environment)
+        except ConfigError as error:
+            raise KeyRejected(source, str(error)) from None
+        if warning := weakness(psk):
+            warnings.append(warning)
+        return psk
 
 
 def _address(text: str) -> str | None:

@@ -129,6 +129,16 @@ class ConnectionTable(_Table):
     psk: SecretStr | None = None
     psk_file: FilePath | None = None
     psk_env: str | None = None
+    cert: FilePath | None = None
+    key: FilePath | None = None
+    password_file: FilePath | None = None
+    ca: Annotated[list[FilePath], Field(min_length=1, max_length=64)] | None = None
+    remote_cert: FilePath | None = None
+    remote_key: FilePath | None = None
+    local_auth: Literal["null"] | None = None
+    remote_auth: Literal["null"] | None = None
+    revocation: Literal["off", "soft", "strict"] | None = None
+    crl: Annotated[list[FilePath], Field(min_length=1, max_length=64)] | None = None
     local_ts: Selectors | None = None
     remote_ts: Selectors | None = None
     start: Literal["none", "start"] = "none"
@@ -147,13 +157,8 @@ class ConnectionTable(_Table):
 
     @model_validator(mode="after")
     def _complete(self) -> ConnectionTable:
-        given = [key for key in ("psk", "psk_file", "psk_env") if getattr(self, key) is not None]
-        if len(given) != 1:
-            raise ValueError(
-                f"{' and '.join(given)} are given; keep one"
-                if given
-                else "no secret is given; add psk, psk_file or psk_env"
-            )
+        if (reason := self._wrong_proofs()) is not None:
+            raise ValueError(reason)
         if (self.local_ts is None) != (self.remote_ts is None):
             missing = "local_ts" if self.local_ts is None else "remote_ts"
             raise ValueError(f"{missing} is missing; local_ts and remote_ts come together")
@@ -164,6 +169,35 @@ class ConnectionTable(_Table):
         if self.start == "start" and self.is_remote_any:
             raise ValueError('start = "start" needs the address of the peer in remote')
         return self
+
+    def _given(self, *keys: str) -> list[str]:
+        return [key for key in keys if getattr(self, key) is not None]
+
+    def _wrong_proofs(self) -> str | None:
+        """Say what is wrong with the settings by which both ends prove themselves."""
+        secrets = self._given("psk", "psk_file", "psk_env")
+        ours = self._given("cert", "key")
+        theirs = self._given("ca", "remote_cert", "remote_key")
+        if len(secrets) > 1:
+            return f"{' and '.join(secrets)} are given; keep one"
+        if self.local_auth and ours:
+            return f'local_auth = "null" does without {" and ".join(ours)}; remove one or the other'
+        if self.remote_auth and theirs:
+            return f'remote_auth = "null" does without {theirs[0]}; remove one or the other'
+        if self.crl and not (self.ca or self.remote_cert):
+            return "crl is about certificates of the peer; add ca, too"
+        if self.revocation and self.revocation != "off" and not self.ca:
+            return "revocation is about certificates under an authority; add ca, too"
+        we, they = bool(ours or self.local_auth), bool(theirs or self.remote_auth)
+        if secrets and we and they:
+            return f"{secrets[0]} serves no end, as both prove themselves otherwise; remove it"
+        if secrets or (we and they):
+            return None
+        if we:
+            return "nothing says how the peer proves itself; add ca, remote_cert, remote_key or psk"
+        if they:
+            return "nothing proves this end; add cert and key, or psk"
+        return "no secret is given; add psk, psk_file or psk_env, or cert, key and ca"
 
     @property
     def is_remote_any(self) -> bool:

@@ -25,16 +25,14 @@ class Credential:
 
 @dataclass(slots=True, frozen=True)
 class Revocation:
-    """What to do about revoked certificates, and where the news is, apart from in certificates.
+    """What to do about revoked certificates, and where the news is.
 
     ``soft`` refuses what is known to be revoked; ``strict`` refuses also when that is not known.
-    `sources` are names of files and URLs of CRLs, `fetch` allows to follow the URLs that
-    authorities put into certificates.
+    `sources` are names of files with CRLs.
     """
 
     policy: Literal["off", "soft", "strict"] = "off"
     sources: tuple[str, ...] = ()
-    fetch: bool = False
 
 
 @dataclass(slots=True, frozen=True)
