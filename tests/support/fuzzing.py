@@ -5,10 +5,12 @@ Each function takes octets from a fuzzer and raises when a promise of the code i
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING
 
 from ipsecme.base import MalformedMessage, Path, Transport
-from ipsecme.esp import Processor
+from ipsecme.esp import DropReason, Processor
+from ipsecme.esp.transform import sealer, sizes
 from ipsecme.ike.services import Datagram
 from ipsecme.wire.ike import (
     FLAG_INITIATOR,
@@ -18,7 +20,18 @@ from ipsecme.wire.ike import (
     Message,
 )
 from ipsecme.wire.numbers import ExchangeType, PayloadType
-from support.esp import CBC_SUITE, ESN_SUITE, GCM_SUITE, SeededRng, make_ends
+from support.esp import (
+    CBC_SUITE,
+    ESN_SUITE,
+    GCM_SUITE,
+    LOCAL,
+    LOCAL6,
+    REMOTE,
+    REMOTE6,
+    Ends,
+    SeededRng,
+    make_ends,
+)
 from support.pair import A, B, Node, Pair
 
 if TYPE_CHECKING:
@@ -144,7 +157,10 @@ def _sealed(
 
 
 def esp(data: bytes) -> None:
-    """No packet, sealed by whomever, raises out of the ESP engine or is delivered unchecked."""
+    """No packet, sealed by whomever, raises out of the ESP engine or is delivered unchecked.
+
+    Half of the inputs are sealed with the peer's keys, so that they are read behind the ICV.
+    """
     if len(data) < 2:
         return
     suite = (GCM_SUITE, CBC_SUITE, ESN_SUITE)[data[0] % 3]
@@ -152,9 +168,42 @@ def esp(data: bytes) -> None:
     west, east = Processor(SeededRng(1)), Processor(SeededRng(2))
     west.install(ends.west)
     east.install(ends.east)
-    east.inbound(data[1:], 0.0)
-    east.inbound(ends.east.spi.to_bytes(4) + data[1:], 0.0)
-    west.outbound(data[1:])
+    if data[0] & 0x80:
+        verdict = east.inbound(_sealed_esp(ends, data[1:]), 0.0)
+        if verdict.reason in {DropReason.BAD_ICV, DropReason.BAD_LENGTH, DropReason.UNKNOWN_SPI}:
+            raise AssertionError(f"the peer's own packet is dropped for {verdict.reason.name}")
+        if verdict.reason is None:
+            _check_delivered(verdict.octets)
+        return
+    spi = ends.east.spi.to_bytes(4)
+    for packet in (data[1:], spi + data[1:]):
+        if east.inbound(packet, 0.0).reason is None:
+            raise AssertionError("a packet that nobody sealed was delivered")
+    sent = west.outbound(data[1:])
+    if sent.reason is None:
+        received = east.inbound(sent.octets, 0.0)
+        if received.reason is None:
+            _check_delivered(received.octets)
+        elif received.reason != DropReason.WRONG_SELECTORS:  # ICMP errors: the receiver asks more
+            raise AssertionError(f"what was sealed is dropped for {received.reason.name}")
+
+
+def _sealed_esp(ends: Ends, plain: bytes) -> bytes:
+    """Seal octets as they are; pad length and next header are theirs too."""
+    size = sizes(ends.east.suite)
+    whole = plain.ljust(-(-max(len(plain), 2) // size.alignment) * size.alignment, b"\0")
+    return sealer(ends.west.suite, ends.west.outbound, SeededRng(3))(whole, 1)
+
+
+def _check_delivered(packet: bytes) -> None:
+    """Look at the addresses where the standards have them, without the project's own reader."""
+    if packet[0] >> 4 == 4:
+        source, destination, local, remote = packet[12:16], packet[16:20], LOCAL, REMOTE
+    else:
+        source, destination, local, remote = packet[8:24], packet[24:40], LOCAL6, REMOTE6
+    for address, network in ((source, local), (destination, remote)):
+        if ipaddress.ip_address(address) not in ipaddress.ip_network(network):
+            raise AssertionError(f"delivered outside {network}: {packet.hex()}")
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
