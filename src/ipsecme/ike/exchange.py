@@ -35,11 +35,12 @@ from ipsecme.wire.numbers import ExchangeType, NotifyType, PayloadType, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ipsecme.ike.config import ChildConfig
     from ipsecme.ike.context import ExchangeContext
     from ipsecme.ike.sa import IkeSa
     from ipsecme.ike.tasks.base import Task
 
-__all__ = ["ROWS", "Row", "row_for", "tasks_for"]
+__all__ = ["ROWS", "Row", "authenticating_tasks", "opening_tasks", "row_for", "tasks_for"]
 
 
 def _any(_ctx: ExchangeContext) -> bool:
@@ -120,6 +121,16 @@ def row_for(ctx: ExchangeContext) -> Row | None:
         if row.exchange == ctx.exchange and row.applies(ctx):
             return row
     return None
+
+
+def opening_tasks() -> list[Task]:
+    """Return fresh tasks for our IKE_SA_INIT."""
+    return [Init(), NatDetection(), Fragmentation(), SignatureHashes()]
+
+
+def authenticating_tasks(first: ChildConfig | None) -> list[Task]:
+    """Return fresh tasks for our IKE_AUTH, with the Child SA that comes with it."""
+    return [Authenticate(), AuthLifetime(), ChildCreate(first), WindowSize()]
 
 
 def tasks_for(job: Job, sa: IkeSa) -> tuple[ExchangeType, list[Task]] | None:

@@ -17,7 +17,7 @@ from ipsecme.ike.child import ChildSa, rekey_delay
 from ipsecme.ike.children import Children
 from ipsecme.ike.config import Retransmission
 from ipsecme.ike.dialogue import Dialogue
-from ipsecme.ike.exchange import tasks_for
+from ipsecme.ike.exchange import authenticating_tasks, opening_tasks, tasks_for
 from ipsecme.ike.failures import AuthenticationFailed, ends_ike_sa, passes_by, reason_of
 from ipsecme.ike.jobs import (
     CloseChild,
@@ -29,17 +29,11 @@ from ipsecme.ike.jobs import (
 from ipsecme.ike.reauthentication import reauthentication_delay
 from ipsecme.ike.schedule import IkeTimer, on_timer
 from ipsecme.ike.state import IkeState
-from ipsecme.ike.tasks.auth_lifetime import AuthLifetime
-from ipsecme.ike.tasks.authenticate import Authenticate
-from ipsecme.ike.tasks.certificates import PeerWishes, SignatureHashes
+from ipsecme.ike.tasks.certificates import PeerWishes
 from ipsecme.ike.tasks.child_create import ChildCreate
 from ipsecme.ike.tasks.child_rekey import ChildRekey
-from ipsecme.ike.tasks.fragmentation import Fragmentation
 from ipsecme.ike.tasks.ike_rekey import IkeRekey
 from ipsecme.ike.tasks.informational import DeleteChild, ReportFailure
-from ipsecme.ike.tasks.init import Init
-from ipsecme.ike.tasks.natd import NatDetection
-from ipsecme.ike.tasks.window_size import WindowSize
 from ipsecme.wire.numbers import ExchangeType
 
 if TYPE_CHECKING:
@@ -211,11 +205,7 @@ class IkeSa:
     def start(self, children: list[ChildConfig], now: float) -> None:
         """Send IKE_SA_INIT; the first of `children` comes with IKE_AUTH, the others after it."""
         self._wanted = list(children)
-        self.dialogue.begin(
-            ExchangeType.IKE_SA_INIT,
-            [Init(), NatDetection(), Fragmentation(), SignatureHashes()],
-            now,
-        )
+        self.dialogue.begin(ExchangeType.IKE_SA_INIT, opening_tasks(), now)
         self.init_request = self.services.datagrams[-1].data
 
     def want(self, children: list[ChildConfig]) -> None:
@@ -349,13 +339,7 @@ class IkeSa:
             self._put_off_since = None
         if exchange == ExchangeType.IKE_SA_INIT:
             first = self._wanted.pop(0) if self._wanted else None
-            tasks: list[Task] = [
-                Authenticate(),
-                AuthLifetime(),
-                ChildCreate(first),
-                WindowSize(),
-            ]
-            self.dialogue.begin(ExchangeType.IKE_AUTH, tasks, now)
+            self.dialogue.begin(ExchangeType.IKE_AUTH, authenticating_tasks(first), now)
             return
         if exchange == ExchangeType.IKE_AUTH:
             if self.predecessor is not None:
