@@ -11,6 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final, Self
 
+from ipsecme.lab.socket_filter import attach_all_but_ipsec
 from ipsecme.wire.pcap import (
     LINKTYPE_ETHERNET,
     LINKTYPE_RAW,
@@ -45,11 +46,16 @@ class Capture:
 
     Capturing has begun when the constructor returns. Once the file has `limit_octets` further
     packets are counted in `left_out`; `lost` counts those that the kernel dropped because the
-    reader was late.
+    reader was late. With `all_but_ipsec` only what is neither ESP, IKE nor ARP is taken.
     """
 
     def __init__(
-        self, interface: Interface, path: Path, *, limit_octets: int = 64 * 1024 * 1024
+        self,
+        interface: Interface,
+        path: Path,
+        *,
+        limit_octets: int = 64 * 1024 * 1024,
+        all_but_ipsec: bool = False,
     ) -> None:
         self.path = path
         self.packets = 0
@@ -57,7 +63,7 @@ class Capture:
         self.lost = 0
         self._room = limit_octets
         self._stop_after = 0  # wall clock in nanoseconds; zero while it runs
-        self._socket = interface.host.call(lambda: _open(interface.name))
+        self._socket = interface.host.call(lambda: _open(interface.name, all_but_ipsec))
         hardware = self._socket.getsockname()[3]
         link_type = LINKTYPE_RAW if hardware == _ARPHRD_NONE else LINKTYPE_ETHERNET
         self._file = path.open("wb")
@@ -111,9 +117,11 @@ class Capture:
         self._file.write(encoded)
 
 
-def _open(interface: str) -> socket.socket:
+def _open(interface: str, all_but_ipsec: bool) -> socket.socket:
     opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
     try:
+        if all_but_ipsec:
+            attach_all_but_ipsec(opened)
         opened.bind((interface, _ETH_P_ALL))
         try:
             opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_OCTETS)
