@@ -65,6 +65,9 @@ def endpoint(data: bytes) -> None:
     if len(data) < 4:
         return
     mode, exchange, first, rest = data[0] % 4, data[1], data[2], data[3:]
+    if data[0] & 0x80:
+        _half_open(exchange, first, rest)
+        return
     if mode == 0:
         _first_request(rest)
         return
@@ -111,6 +114,21 @@ def _answer_init(chain: bytes) -> None:
     pair.drive(2)
     if pair.a.sad or pair.a.endpoint.status()[0].state == "up":
         raise AssertionError("a stranger was taken for the peer")
+
+
+def _half_open(exchange: int, first: int, chain: bytes) -> None:
+    """Who agreed on keys and proved nothing sends any payloads, to either end."""
+    pair = Pair()
+    pair.link.filter = lambda _, sent: sent.data[18] == ExchangeType.IKE_SA_INIT
+    pair.initiate()
+    pair.drive(0.5)
+    sender, receiver = (pair.a, pair.b) if exchange & 1 else (pair.b, pair.a)
+    kind = ExchangeType.of(34 + (exchange >> 1) % 5)
+    flags = 0 if sender is pair.a else FLAG_RESPONSE
+    pair.deliver(receiver, _sealed(_only(sender), kind, flags, 1, (first, chain)))
+    pair.drive(2)
+    if receiver.sad or any(sa.state == "up" for sa in receiver.endpoint.status()):
+        raise AssertionError("who proved nothing was taken for the peer")
 
 
 def _request(pair: Pair, ends: tuple[Node, Node], kind: ExchangeType, payloads: Payloads) -> None:
