@@ -23,13 +23,14 @@ LAYERS: dict[str, set[str]] = {  # folder: folders that it may import
     "control": {"base"},
     "crypto": {"base", "wire"},
     "api": {"base", "control"},
+    "pki": {"base", "wire", "crypto"},
     "policy": {"base", "wire", "crypto"},
     "esp": {"base", "wire", "crypto", "policy"},
     "ike": {"base", "wire", "crypto", "policy"},
     "dataplane": {"base", "wire", "crypto", "policy", "esp"},
     "daemon": {"base", "wire", "crypto", "policy", "esp", "ike", "dataplane", "control"},
     "lab": {"base", "wire", "control", "api"},
-    "cli": {"base", "control", "api", "daemon", "lab"},
+    "cli": {"base", "control", "api", "daemon", "lab", "pki"},
 }
 PURE = {"base", "wire", "crypto", "policy", "esp", "ike", "control"}
 # What pure folders may import besides ipsecme: nothing that opens, waits, or asks what time it is.

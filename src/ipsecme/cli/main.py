@@ -14,6 +14,7 @@ from ipsecme.cli.check import check
 from ipsecme.cli.demo import demo
 from ipsecme.cli.down import down
 from ipsecme.cli.options import Config, Control, Settings
+from ipsecme.cli.pki import pki
 from ipsecme.cli.rekey import rekey
 from ipsecme.cli.run import run
 from ipsecme.cli.status import status
@@ -32,6 +33,7 @@ app = typer.Typer(
 
 for _command in (run, up, down, rekey, status, check, demo, version):
     app.command()(_command)
+app.add_typer(pki)
 
 
 def _print_version(asked: bool) -> None:
