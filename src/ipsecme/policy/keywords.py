@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ipsecme.base import ConfigError
 from ipsecme.crypto.algorithms import ENCRYPTION, INTEGRITY, KEY_EXCHANGE, PRF
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = ["DEFAULT_ESP_PROPOSALS", "DEFAULT_IKE_PROPOSALS", "parse_proposal", "parse_proposals"]
+
+T = TypeVar("T")
 
 _ENCR: dict[str, tuple[EncrId, int]] = {
     word.format(bits=bits): (number, bits)
@@ -58,6 +60,14 @@ _LACKED = {
     for bits in (128, 192, 256)
 }.difference(_WORDS)
 """Words of algorithms that the installed library does not have."""
+_INSTEAD_OF_WEAK = {
+    **dict.fromkeys(("des", "3des", "blowfish128", "cast128"), "aes256gcm16"),
+    **dict.fromkeys(("md5", "sha1", "sha"), "sha256"),
+    **dict.fromkeys(("prfmd5", "prfsha1"), "prfsha256"),
+    **dict.fromkeys(("modp768", "modp1024", "modp1536", "modp1024s160", "ecp192"), "ecp256"),
+    **dict.fromkeys(("modp2048s224", "modp2048s256"), "modp2048"),
+}
+"""Words that other programs have for what nobody should use, and what to write instead."""
 
 
 def _default(text: str) -> str:
@@ -122,16 +132,24 @@ def _sort_words(text: str) -> _Words:
             words.ke.append(_KE[word])
         elif word in _ESN:
             words.esn.append(_ESN[word])
-        elif word in _LACKED:
-            raise ConfigError(
-                f"{word!r} in proposal {text!r} is not in the installed cryptography library; "
-                "leave it out, or install a library that has it"
-            )
         else:
-            close = difflib.get_close_matches(word, _WORDS, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(_WORDS)}"
-            raise ConfigError(f"{word!r} in proposal {text!r} is not an algorithm{hint}")
+            raise ConfigError(f"{word!r} in proposal {text!r} {_complaint(word)}")
     return words
+
+
+def _complaint(word: str) -> str:
+    """Say what is wrong with a word that stands for nothing here."""
+    if word in _INSTEAD_OF_WEAK:
+        better = _INSTEAD_OF_WEAK[word]
+        return f"is not an algorithm to rely on (RFC 8221, RFC 8247); write {better}, for one"
+    if word in _LACKED:
+        return (
+            "is not in the installed cryptography library; "
+            "leave it out, or install a library that has it"
+        )
+    close = difflib.get_close_matches(word, _WORDS, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(_WORDS)}"
+    return f"is not an algorithm; {hint}"
 
 
 def _check_ciphers(words: _Words) -> None:
@@ -169,7 +187,7 @@ def _ike(words: _Words) -> Proposal:
     if not words.ke:
         raise ConfigError(f"IKE proposal {text!r} names no key exchange; add one such as x25519")
     return Proposal(
-        ProtocolId.IKE, tuple(words.encr), tuple(words.integ), tuple(prf), tuple(words.ke)
+        ProtocolId.IKE, _once(words.encr), _once(words.integ), _once(prf), _once(words.ke)
     )
 
 
@@ -178,5 +196,10 @@ def _esp(words: _Words) -> Proposal:
         raise ConfigError(
             f"ESP proposal {words.text!r} names a PRF, which belongs to IKE; remove it"
         )
-    esn = tuple(words.esn) or (EsnId.ESN, EsnId.NO_ESN)
-    return Proposal(ProtocolId.ESP, tuple(words.encr), tuple(words.integ), (), tuple(words.ke), esn)
+    esn = _once(words.esn) or (EsnId.ESN, EsnId.NO_ESN)
+    return Proposal(ProtocolId.ESP, _once(words.encr), _once(words.integ), (), _once(words.ke), esn)
+
+
+def _once(found: Iterable[T]) -> tuple[T, ...]:
+    """Leave out repetitions: two words may mean the same."""
+    return tuple(dict.fromkeys(found))
