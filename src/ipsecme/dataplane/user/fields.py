@@ -6,6 +6,7 @@ Integers are big-endian; texts and octets of variable size follow their 16-bit l
 from __future__ import annotations
 
 import ipaddress
+import socket
 import struct
 from typing import TYPE_CHECKING
 
@@ -60,7 +61,7 @@ def _read_octets(reader: Reader) -> bytes:
 def write_path(writer: Writer, path: Path) -> None:
     """Append both ends of a path and whether it is encapsulated."""
     for end in (path.local, path.remote):
-        address = packed_address(end.address)
+        address = _packed(end.address)
         writer.uint8(len(address))
         writer.raw(address)
         writer.uint16(end.port)
@@ -74,8 +75,17 @@ def read_path(reader: Reader) -> Path:
 
 
 def _read_transport(reader: Reader) -> Transport:
-    address = ipaddress.ip_address(reader.take(reader.uint8()))
-    return Transport(str(address), reader.uint16())
+    address = reader.take(reader.uint8())
+    # The general way is slow, and a flood of IKE messages passes here.
+    if len(address) == 4:
+        return Transport(socket.inet_ntoa(address), reader.uint16())
+    return Transport(str(ipaddress.ip_address(address)), reader.uint16())
+
+
+def _packed(address: str) -> bytes:
+    if ":" not in address:
+        return socket.inet_aton(address)
+    return packed_address(address)  # knows the scope that link-local addresses come with
 
 
 def _write_half(writer: Writer, half: SaHalf) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["PacketLoop"]
 
 _BATCH = 64  # packets or calls for one descriptor before the others have their turn
+_COALESCED_COST = 4  # as many packets in one call count as one call more
 _LARGEST_DATAGRAM = 65535
 _IPV4_TRAFFIC_CLASS = 1  # its offset
 
@@ -131,7 +132,9 @@ class PacketLoop:
 
     def _on_udp(self, sock: socket.socket, address: str, port: int) -> None:
         receive = sock.recvmsg
-        for _ in range(_BATCH):
+        left = _BATCH
+        while left > 0:
+            left -= 1
             try:
                 data, ancillary, _, sender = receive(_LARGEST_DATAGRAM, ANCILLARY_OCTETS)
             except BlockingIOError:
@@ -142,6 +145,7 @@ class PacketLoop:
             step = about.segment
             if 0 < step < len(data):
                 packets = [data[at : at + step] for at in range(0, len(data), step)]
+                left -= len(packets) // _COALESCED_COST
             else:
                 packets = [data]
             strangers = self._open(packets, is_congested=about.is_congested)

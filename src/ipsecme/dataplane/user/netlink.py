@@ -42,7 +42,7 @@ _NETLINK_ROUTE = 0
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP = 0x1, 0x4, 0x300
 _NLM_F_EXCL, _NLM_F_CREATE = 0x200, 0x400
-_RTM_NEWLINK, _RTM_NEWADDR, _RTM_GETADDR = 16, 20, 22
+_RTM_NEWLINK, _RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 16, 20, 21, 22
 _RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
 _RTM_NEWRULE, _RTM_DELRULE = 32, 33
 
@@ -105,12 +105,14 @@ class Netlink:
                     results[sequence] = OSError(code, os.strerror(code)) if code else None
         return [results[first + index] for index in range(len(requests))]
 
-    def addresses(self) -> set[bytes]:
-        """Return the IPv4 and IPv6 addresses of this host, each as its octets."""
+    def addresses(self, *, except_of: int) -> set[bytes]:
+        """Return the IPv4 and IPv6 addresses of this host, those of one interface left out."""
         found: set[bytes] = set()
         for family in (socket.AF_INET, socket.AF_INET6):
             body = _ifaddrmsg.pack(family, 0, 0, 0, 0)
             for answer in self._dump(Request(_RTM_GETADDR, _NLM_F_DUMP, body)):
+                if _ifaddrmsg.unpack_from(answer)[4] == except_of:
+                    continue
                 values = dict(_attributes(answer[_ifaddrmsg.size :]))
                 address = values.get(_IFA_LOCAL) or values.get(_IFA_ADDRESS)
                 found |= {address} if address else set()
@@ -180,12 +182,14 @@ def link_request(index: int, mtu: int, queue_packets: int) -> Request:
     return Request(_RTM_NEWLINK, 0, body)
 
 
-def address_request(index: int, address: bytes) -> Request:
-    """Give an interface one address of its own, without a route to others beside it."""
+def address_request(index: int, address: bytes, *, is_removal: bool = False) -> Request:
+    """Give an interface one address, or take it away, without a route to others beside it."""
     family, bits = _family(address), 8 * len(address)
     body = _ifaddrmsg.pack(family, bits, 0, _SCOPE_UNIVERSE, index)
     body += _packed(_IFA_LOCAL, address) + _packed(_IFA_ADDRESS, address)
     body += _packed(_IFA_FLAGS, _uint32.pack(_IFA_F_NODAD | _IFA_F_NOPREFIXROUTE))
+    if is_removal:
+        return Request(_RTM_DELADDR, 0, body)
     return Request(_RTM_NEWADDR, _NLM_F_CREATE, body)
 
 

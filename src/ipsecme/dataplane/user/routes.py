@@ -59,9 +59,7 @@ class Routes:
         self._priority = settings.rule_priority
         self._needs: dict[int, _Need] = {}
         self._uses: Counter[tuple[str, _Prefix]] = Counter()
-        self._preferred: dict[_Prefix, bytes] = {}
         self._addresses: set[bytes] | None = None
-        self._on_device: set[bytes] = set()
         self._families: list[int] = []
 
     def start(self) -> None:
@@ -94,8 +92,6 @@ class Routes:
         """Make the routes of a pair. Raises `Incompatible` or `SystemRefused`; nothing is left."""
         need = self._need(pair)
         wanted = [key for key in _keys(need) if not self._uses[key]]
-        for address in need.preferred.values():
-            self._show_on_device(address)
         requests = [self._request(key, need.preferred) for key in wanted]
         errors = self._netlink.execute(requests)
         failed = [e for e in errors if e is not None and e.errno != errno.EEXIST]
@@ -137,7 +133,7 @@ class Routes:
         A selector of every address says nothing about which one to prefer.
         """
         if self._addresses is None:
-            found = self._netlink.addresses()
+            found = self._netlink.addresses(except_of=self._index)
             self._addresses = {a for a in found if not _is_special(a)}
         for selector in selectors:
             if len(selector.start) != size or _spans_everything(selector):
@@ -146,16 +142,6 @@ class Routes:
             if inside:
                 return min((a for a in inside if len(a) == size), default=b"")
         return b""
-
-    def _show_on_device(self, address: bytes) -> None:
-        """Put an own IPv6 address on the device, too.
-
-        Only then does the choice of a source address, which comes before the routing rules, prefer
-        it for packets through the tunnel.
-        """
-        if len(address) == 16 and address not in self._on_device:
-            self._on_device.add(address)
-            self._netlink.execute([nl.address_request(self._index, address)])
 
     # requests
 
@@ -174,6 +160,8 @@ class Routes:
                 flags=_FIB_RULE_FIND_SADDR if len(address) == 16 else 0,
                 is_removal=is_removal,
             )
+        if what == "address":
+            return nl.address_request(self._index, address, is_removal=is_removal)
         kinds = {
             "device": nl.ROUTE_UNICAST,
             "nowhere": nl.ROUTE_UNREACHABLE,
@@ -227,9 +215,11 @@ def _keys(need: _Need) -> list[tuple[str, _Prefix]]:
         # Packets of this host that have no source yet; IPv6 asks for the one to be chosen.
         sources.append(("source", _Prefix(bytes(4), 32)))
     throws = [("throw", prefix) for prefix in sorted(need.local - need.remote)]
+    # IPv6 chooses the source before it looks at the rules, and prefers the device's own.
+    own = [("address", _Prefix(a, 128)) for a in need.preferred.values() if len(a) == 16]
     nowhere = [("nowhere", prefix) for prefix in sorted(need.remote)]
     device = [("device", prefix) for prefix in sorted(need.remote)]
-    return [*nowhere, *throws, *device, *sources]
+    return [*nowhere, *throws, *own, *device, *sources]
 
 
 def _prefixes(selectors: Iterable[TrafficSelector]) -> frozenset[_Prefix]:
