@@ -75,8 +75,8 @@ def gmac_sealer(suite: EspSuite, half: SaHalf) -> Sealer:
 
     def seal(plain: bytes, sequence: int) -> bytes:
         iv = _pack_sequence(sequence)
-        header, shown = spi + iv[4:], iv + plain
-        return header + shown + encrypt(salt + iv, b"", (spi + iv if esn else header) + shown)
+        header, body = spi + iv[4:], iv + plain
+        return header + body + encrypt(salt + iv, b"", (spi + iv if esn else header) + body)
 
     return seal
 
@@ -84,8 +84,8 @@ def gmac_sealer(suite: EspSuite, half: SaHalf) -> Sealer:
 def gmac_opener(suite: EspSuite, half: SaHalf) -> Opener:
     """Return the opener to `gmac_sealer`."""
     _, decrypt, salt = aead(suite.encr, half.encryption_key)
-    icv = ENCRYPTION[suite.encr].icv
     spi = half.spi.to_bytes(4)
+    icv = ENCRYPTION[suite.encr].icv
     esn = suite.esn
 
     def open_(packet: bytes, sequence: int) -> bytes | None:

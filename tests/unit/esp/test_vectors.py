@@ -16,7 +16,11 @@ from ipsecme.wire.numbers import EncrId, IntegId
 from support.esp import SeededRng
 from support.vectors import read_vectors
 
-_GCM = read_vectors("esp_gcm.txt")
+_AEAD = [
+    vector
+    for name in ("gcm", "chacha20poly1305", "gmac")
+    for vector in read_vectors(f"esp_{name}.txt")
+]
 _CBC = read_vectors("esp_cbc.txt")
 _INTEGRITY_KEY = bytes(range(32))
 
@@ -39,15 +43,15 @@ class _OneIv:
 
 
 def test_the_vector_files_are_complete() -> None:
-    assert len(_GCM) == 2
+    assert len(_AEAD) == 4
     assert len(_CBC) == 4
 
 
-@pytest.mark.parametrize("vector", _GCM, ids=lambda v: v["name"])
-def test_gcm_packets_open_to_the_published_plaintext(vector: dict[str, str]) -> None:
+@pytest.mark.parametrize("vector", _AEAD, ids=lambda v: v["name"])
+def test_aead_packets_open_to_the_published_plaintext(vector: dict[str, str]) -> None:
     key = bytes.fromhex(vector["key"] + vector["salt"])
     suite = EspSuite(
-        EncrId.ENCR_AES_GCM_16, 8 * (len(key) - 4), IntegId.NONE, esn=vector["esn"] == "yes"
+        EncrId[vector["cipher"]], 8 * (len(key) - 4), IntegId.NONE, esn=vector["esn"] == "yes"
     )
     half = SaHalf(int(vector["spi"], 16), Secret(key), Secret(b""))
     sequence = int(vector["sequence"], 16)
