@@ -15,6 +15,7 @@ from ipsecme.lab import netlink
 from ipsecme.lab.errors import LabUnavailable, StepFailed
 from ipsecme.lab.namespace import Namespace
 from ipsecme.lab.process import Process
+from ipsecme.lab.wait import patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -105,7 +106,7 @@ class Host:
                 )
             except FileNotFoundError as error:
                 raise LabUnavailable(f"{argv[0]} is not installed") from error
-            outcome = _wait(child, seconds)
+            outcome = _wait(child, patience(seconds))
             printed, complaint = _text(output), _text(errors)
         if outcome:
             raise StepFailed(

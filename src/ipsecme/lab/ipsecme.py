@@ -1,23 +1,23 @@
 """Our own daemon as a peer, run as its users run it.
 
-Owns its configuration file, `ipsecme run` and the verbs, asked over the control socket. Each daemon
-has its own folder; its keys are logged there, so that captures of the lab can be read.
+Owns its configuration file, `ipsecme run` and the verbs of the command line; what the daemon
+reports is read from its control socket. Each daemon has its own folder; its keys are logged
+there, so that captures of the lab can be read.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
-from ipsecme.api import Client, ControlError, ask
+from ipsecme.api import ControlError, ask
 from ipsecme.base import LocalMisuse
 from ipsecme.lab.errors import StepFailed
-from ipsecme.lab.peer import ChildSaView, IkeSaView, Site, Tunnel
+from ipsecme.lab.peer import ChildSaView, Credential, IkeSaView, Site, Tunnel
+from ipsecme.lab.wait import patience
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from ipsecme import control
     from ipsecme.lab.process import Process
 
@@ -26,22 +26,31 @@ __all__ = ["Ipsecme", "render_tunnel"]
 _CONNECTION: Final = "tunnel"
 _STEP_SECONDS: Final = 30.0
 
-_T = TypeVar("_T")
+_PROGRAM: Final = (sys.executable, "-m", "ipsecme.cli")
 
 
 class Ipsecme:
     """An ipsecme daemon at `site` with one tunnel to the site `remote`."""
 
-    def __init__(self, site: Site, tunnel: Tunnel, *, remote: Site) -> None:
+    def __init__(
+        self, site: Site, tunnel: Tunnel, *, remote: Site, credential: Credential | None = None
+    ) -> None:
         self.site = site
         self.folder = site.host.folder / "ipsecme"
         self.control = self.folder / "control.sock"
-        self._connection = render_tunnel(tunnel, local=site, remote=remote)
+        self._credential = credential
+        self._connection = render_tunnel(
+            tunnel, local=site, remote=remote, files=_files(credential)
+        )
         self._process: Process | None = None
 
     def start(self) -> None:
         """Start the daemon and wait until it answers."""
         self.folder.mkdir(exist_ok=True)
+        for name, text in _files(self._credential).values():
+            path = self.folder / name
+            path.touch(mode=0o600)
+            path.write_text(text)
         configuration = self.folder / "ipsecme.toml"
         configuration.touch(mode=0o600)
         configuration.write_text(
@@ -52,7 +61,7 @@ class Ipsecme:
         )
         self._process = self.site.host.start(
             "ipsecme",
-            [sys.executable, "-m", "ipsecme.daemon.main", str(configuration)],
+            [*_PROGRAM, "run", "--config", str(configuration)],
         )
         self._process.wait_ready(self._answers, "it answers at its control socket")
 
@@ -77,25 +86,23 @@ class Ipsecme:
 
     def initiate(self) -> None:
         """Bring the connection up."""
-        reply = self._ask(lambda client: client.up(_CONNECTION, wait=_STEP_SECONDS))
-        if reply.result != "up":
-            raise self._failure(f"up: {reply.result}: {reply.reason} {reply.detail}")
+        self._command("up")
 
     def rekey_child(self) -> None:
         """Rekey the Child SA."""
-        self._rekey(ike=False)
+        self._command("rekey")
 
     def rekey_ike(self) -> None:
         """Rekey the IKE SA."""
-        self._rekey(ike=True)
+        self._command("rekey", "--ike")
 
     def delete_child(self) -> None:
         """Delete the Child SA."""
-        self._down(child=_CONNECTION)
+        self._command("down", "--child", _CONNECTION)
 
     def delete_ike(self) -> None:
         """Delete the IKE SA."""
-        self._down(child=None)
+        self._command("down")
 
     def sas(self) -> list[IkeSaView]:
         """Return what the daemon reports of the connection."""
@@ -104,27 +111,24 @@ class Ipsecme:
 
     def status(self) -> control.StatusReply:
         """Return everything that the daemon reports."""
-        return self._ask(lambda client: client.status())
+        try:
+            return ask(self.control, lambda client: client.status())
+        except ControlError as error:
+            raise self._failure(f"status of {self.site.host.name}: {error}") from error
 
     def log_text(self) -> str:
         """Return the log of the daemon."""
         return self._process.log_text() if self._process else ""
 
-    def _rekey(self, *, ike: bool) -> None:
-        reply = self._ask(lambda client: client.rekey(_CONNECTION, ike=ike, wait=_STEP_SECONDS))
-        if not reply.done:
-            raise self._failure(f"rekey: {reply}")
-
-    def _down(self, *, child: str | None) -> None:
-        reply = self._ask(lambda client: client.down(_CONNECTION, child=child, wait=_STEP_SECONDS))
-        if not reply.done:
-            raise self._failure(f"down: {reply}")
-
-    def _ask(self, question: Callable[[Client], Awaitable[_T]]) -> _T:
+    def _command(self, verb: str, *options: str) -> None:
+        seconds = patience(_STEP_SECONDS)
+        arguments = [verb, _CONNECTION, *options, "--timeout", str(seconds)]
         try:
-            return ask(self.control, question)
-        except ControlError as error:
-            raise self._failure(f"{error} ({error.hint})") from error
+            self.site.host.run(
+                [*_PROGRAM, *arguments, "--control", str(self.control)], seconds=2 * seconds
+            )
+        except StepFailed as error:
+            raise self._failure(str(error)) from error
 
     def _answers(self) -> bool:
         if not self.control.exists():
@@ -137,10 +141,27 @@ class Ipsecme:
 
     def _failure(self, what: str) -> StepFailed:
         tail = self._process.log_tail() if self._process else ""
-        return StepFailed(f"ipsecme on {self.site.host.name}: {what}\n{tail}")
+        return StepFailed(f"{what}\n{tail}")
 
 
-def render_tunnel(tunnel: Tunnel, *, local: Site, remote: Site) -> str:
+_Files = dict[str, tuple[str, str]]
+"""Name and text of the file for each setting that names one."""
+
+
+def _files(credential: Credential | None) -> _Files:
+    if credential is None:
+        return {}
+    found = {
+        "cert": ("cert.pem", "".join(credential.certificates)),
+        "key": ("key.pem", credential.key),
+        "ca": ("ca.pem", credential.authority),
+    }
+    if credential.crl is not None:
+        found["crl"] = ("ca.crl", credential.crl)
+    return found
+
+
+def render_tunnel(tunnel: Tunnel, *, local: Site, remote: Site, files: _Files | None = None) -> str:
     """Return the tunnel as a `[connections.…]` table of the configuration file."""
     settings: dict[str, object] = {
         "local": local.address,
@@ -155,6 +176,8 @@ def render_tunnel(tunnel: Tunnel, *, local: Site, remote: Site) -> str:
         "ike_rekey": tunnel.ike_rekey_seconds,
         "child_rekey": tunnel.child_rekey_seconds,
     }
+    for key, (name, _) in (files or {}).items():
+        settings[key] = [name] if key in ("ca", "crl") else name
     return _render_table(f"connections.{_CONNECTION}", settings)
 
 

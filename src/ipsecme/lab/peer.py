@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from ipsecme.lab.host import Host, Interface
 
-__all__ = ["ChildSaView", "IkeSaView", "Peer", "Site", "Tunnel"]
+__all__ = ["ChildSaView", "Credential", "IkeSaView", "Peer", "Site", "Tunnel"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +36,28 @@ class Site:
 class Tunnel:
     """What both ends must agree on, with the proposal keywords that both daemons read.
 
-    Lifetimes are in seconds; None leaves the daemon's own, which is longer than any scenario.
+    Without `psk` each end has a `Credential`. Lifetimes are in seconds; None leaves the daemon's
+    own, which is longer than any scenario.
     """
 
-    psk: str
+    psk: str | None = None
     ike: str = "aes256gcm16-prfsha256-x25519"
     esp: str = "aes256gcm16"
     ike_rekey_seconds: int | None = None
     child_rekey_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What one end proves itself with, and whom it trusts: texts of PEM files.
+
+    `certificates` are its own and those between it and the authority that the other end trusts.
+    """
+
+    certificates: tuple[str, ...]
+    key: str
+    authority: str
+    crl: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

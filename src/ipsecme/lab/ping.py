@@ -15,6 +15,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from ipsecme.lab.wait import patience
+
 if TYPE_CHECKING:
     from ipsecme.lab.host import Host
 
@@ -41,13 +43,16 @@ def ping(
     *,
     count: int = 5,
     interval_seconds: float = 0.05,
-    patience_seconds: float = 3.0,
+    patience_seconds: float | None = None,
     octets: int = 56,
 ) -> PingReport:
     """Send `count` echo requests with `octets` of data from `source` to `target`.
 
-    Returns as soon as all are answered, or `patience_seconds` after the last was sent.
+    Returns as soon as all are answered, or `patience_seconds` (by default 3, or more on a slow
+    machine) after the last was sent.
     """
+    if patience_seconds is None:
+        patience_seconds = patience(3.0)
     version = ipaddress.ip_address(target).version
     pinger = _Pinger(version, next(_identifiers) & 0xFFFF, os.urandom(octets))
     with host.call(lambda: _open(version, source)) as opened:

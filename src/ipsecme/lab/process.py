@@ -13,7 +13,7 @@ import subprocess
 from typing import TYPE_CHECKING, Final
 
 from ipsecme.lab.errors import LabUnavailable, StepFailed
-from ipsecme.lab.wait import wait_until
+from ipsecme.lab.wait import patience, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -76,7 +76,7 @@ class Process:
     def wait_ended(self, seconds: float) -> int:
         """Wait for the program to end by itself and return its exit status."""
         try:
-            return self._child.wait(seconds)
+            return self._child.wait(patience(seconds))
         except subprocess.TimeoutExpired as error:
             raise StepFailed(
                 f"{self.name} still runs after {seconds:g} s\n{self.log_tail()}"
@@ -87,7 +87,7 @@ class Process:
         if self.exit_status is None:
             self._child.terminate()
             try:
-                self._child.wait(grace_seconds)
+                self._child.wait(patience(grace_seconds))
             except subprocess.TimeoutExpired:
                 self._kill_session()
                 self._child.wait(grace_seconds)

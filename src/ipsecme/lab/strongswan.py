@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from ipsecme.base import LocalMisuse
 from ipsecme.lab.errors import LabUnavailable
-from ipsecme.lab.peer import ChildSaView, IkeSaView, Site, Tunnel
+from ipsecme.lab.peer import ChildSaView, Credential, IkeSaView, Site, Tunnel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,21 +23,25 @@ if TYPE_CHECKING:
 __all__ = ["SEARCH_PATH", "StrongSwan", "program", "render_tunnel"]
 
 _CONNECTION: Final = "tunnel"
+_OWN: Final = "0.pem"
 SEARCH_PATH: Final = "/usr/sbin:/usr/local/sbin:/sbin:/usr/bin:/usr/local/bin:/bin"
 
 # kernel-libipsec stands before kernel-netlink, or ESP would be left to the kernel.
 _PLUGINS: Final = (
     "random nonce openssl pem x509 pubkey revocation constraints pkcs1 pkcs8 curve25519 hmac kdf "
-    "drbg sha1 sha2 aes gcm kernel-libipsec kernel-netlink socket-default vici updown"
+    "drbg sha1 sha2 aes gcm ccm ctr chapoly cmac xcbc kernel-libipsec kernel-netlink socket-default vici updown"
 )
 
 
 class StrongSwan:
     """A charon daemon at `site` with one tunnel to the site `remote`."""
 
-    def __init__(self, site: Site, tunnel: Tunnel, *, remote: Site) -> None:
+    def __init__(
+        self, site: Site, tunnel: Tunnel, *, remote: Site, credential: Credential | None = None
+    ) -> None:
         self.site = site
         self.folder = site.host.folder / "strongswan"
+        self._credential = credential
         self._configuration = render_tunnel(tunnel, local=site, remote=remote)
         self._control = self.folder / "vici.sock"
         self._settings = self.folder / "strongswan.conf"
@@ -49,6 +53,8 @@ class StrongSwan:
         log = self.folder / "charon.log"
         self._settings.write_text(_render_settings(self._control, log))
         (self.folder / "swanctl.conf").write_text(self._configuration)
+        if self._credential is not None:
+            _write_credential(self.folder, self._credential)
         self._process = self.site.host.start(
             "charon",
             [program("charon-systemd")],
@@ -128,6 +134,7 @@ def render_tunnel(tunnel: Tunnel, *, local: Site, remote: Site) -> str:
     """Return the tunnel as the text of a swanctl.conf."""
     rekey_ike = _setting("rekey_time", tunnel.ike_rekey_seconds)
     rekey_child = _setting("rekey_time", tunnel.child_rekey_seconds)
+    auth = "psk" if tunnel.psk else f"pubkey\n      certs = {_OWN}"
     return f"""\
 connections {{
   {_CONNECTION} {{
@@ -137,11 +144,11 @@ connections {{
     proposals = {tunnel.ike}
     {rekey_ike}
     local {{
-      auth = psk
+      auth = {auth}
       id = {local.identity}
     }}
     remote {{
-      auth = psk
+      auth = {"psk" if tunnel.psk else "pubkey"}
       id = {remote.identity}
     }}
     children {{
@@ -154,14 +161,33 @@ connections {{
     }}
   }}
 }}
+{_secrets(tunnel, local, remote)}
+"""
+
+
+def _secrets(tunnel: Tunnel, local: Site, remote: Site) -> str:
+    if tunnel.psk is None:
+        return ""
+    return f"""\
 secrets {{
   ike-{_CONNECTION} {{
     id-1 = {local.identity}
     id-2 = {remote.identity}
     secret = "{tunnel.psk}"
   }}
-}}
-"""
+}}"""
+
+
+def _write_credential(folder: Path, credential: Credential) -> None:
+    """Put PEM files where swanctl looks for them; what it sends along must be an authority to it."""
+    own, *between = credential.certificates
+    files = {"x509": [own], "x509ca": [credential.authority, *between], "private": [credential.key]}
+    if credential.crl is not None:
+        files["x509crl"] = [credential.crl]
+    for name, texts in files.items():
+        (folder / name).mkdir()
+        for number, text in enumerate(texts):
+            (folder / name / f"{number}.pem").write_text(text)
 
 
 def _setting(name: str, seconds: int | None) -> str:

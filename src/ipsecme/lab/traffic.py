@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from ipsecme.lab.errors import StepFailed
+from ipsecme.lab.wait import patience
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -52,6 +53,7 @@ def transfer(
     """
     (source_host, source), (target_host, target) = sender, receiver
     family = _family(target)
+    seconds = patience(seconds)
     listener = target_host.call(lambda: socket.create_server((target, 0), family=family))
     outgoing = source_host.call(lambda: socket.socket(family, socket.SOCK_STREAM))
     started = time.monotonic()
@@ -145,7 +147,7 @@ class Stream:
                 self._send(target, now - started)
                 due = max(due + self._interval, now)  # no burst after a pause of the machine
             self._poll(max(0.0, due - time.monotonic()), started)
-        deadline = time.monotonic() + _LINGER_SECONDS
+        deadline = time.monotonic() + patience(_LINGER_SECONDS)
         while len(self._returned) < len(self._sent_at) and time.monotonic() < deadline:
             self._poll(0.1, started)
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from ipsecme.lab.errors import LabUnavailable, StepFailed
+from ipsecme.lab.wait import PATIENCE_VARIABLE
 
 __all__ = ["KVM_VARIABLE", "VmResult", "missing", "run"]
 
@@ -28,6 +29,7 @@ KVM_VARIABLE: Final = "IPSECME_LAB_KVM"
 
 _QEMU: Final = "qemu-system-x86_64"
 _MODULES: Final = "esp4 esp6 xfrm_user xfrm_interface tun veth nf_tables af_packet"
+_PATIENCE: Final = 10  # for emulation is about as much slower
 _STATUS: Final = "ipsecme-vm-status:"
 
 
@@ -71,6 +73,7 @@ def _wrap(script: str) -> str:
     # The status is printed, because not every version of virtme-ng hands it on.
     lines = (
         "exec 2>&1",
+        f"export {PATIENCE_VARIABLE}={_PATIENCE}",
         f"modprobe -a {_MODULES} || exit",
         f"(\n{script}\n)",
         f"printf '\\n{_STATUS} %d\\n' $?",

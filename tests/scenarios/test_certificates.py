@@ -1,0 +1,155 @@
+"""Certificates between us and strongSwan: every kind of key, and everything that is refused."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from ipsecme.crypto.certificate_issue import Authority, KeyType, make_crl
+from ipsecme.lab.errors import StepFailed
+from ipsecme.lab.ipsecme import Ipsecme
+from ipsecme.lab.peer import Credential, Tunnel
+from ipsecme.lab.sites import two_sites
+from ipsecme.lab.story import Story
+from ipsecme.lab.strongswan import StrongSwan
+from ipsecme.lab.wait import wait_until
+from support.certificates import authority, key, leaf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ipsecme.lab.network import Lab
+
+pytestmark = [pytest.mark.root, pytest.mark.interop, pytest.mark.slow]
+
+TUNNEL = Tunnel()
+NOW = dt.datetime.now(dt.UTC)
+DAY = dt.timedelta(days=1)
+KINDS: list[KeyType] = ["ecdsa256", "rsa3072", "ed25519"]
+
+
+def root_of(kind: KeyType = "ecdsa256", number: int = 1) -> Authority:
+    return authority("Root", kind=kind, number=number, at=NOW)
+
+
+def made(
+    issuer: Authority,
+    *names: str,
+    trusts: Authority | None = None,
+    kind: KeyType = "ecdsa256",
+    at: dt.datetime = NOW,
+    lifetime: dt.timedelta = 30 * DAY,
+    between: Authority | None = None,
+) -> Credential:
+    """Return what a host gets: its certificate, its key, and the authority that it trusts."""
+    certificate = leaf(issuer, *names, title=names[0], kind=kind, at=at, lifetime=lifetime).library
+    chain = [certificate] + ([between.certificate] if between else [])
+    return Credential(
+        certificates=tuple(pem(c.public_bytes(Encoding.PEM)) for c in chain),
+        key=pem(key(kind).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())),
+        authority=pem((trusts or issuer).certificate.public_bytes(Encoding.PEM)),
+    )
+
+
+def pem(octets: bytes) -> str:
+    return octets.decode()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("we_call", [True, False], ids=["we-call", "strongswan-calls"])
+def test_a_tunnel_with_every_kind_of_key(lab: Lab, kind: KeyType, we_call: bool) -> None:
+    root = root_of(kind)
+    west, east = two_sites(lab)
+    ours = Ipsecme(west, TUNNEL, remote=east, credential=made(root, west.identity, kind=kind))
+    strongswan = StrongSwan(
+        east, TUNNEL, remote=west, credential=made(root, east.identity, kind=kind)
+    )
+
+    story = Story(lab, ours, strongswan)
+    story.bring_up(by=ours if we_call else strongswan)
+    story.ping()
+    story.rekey_ike(by=strongswan)
+    story.ping()
+
+
+@pytest.mark.parametrize("we_call", [True, False], ids=["we-call", "strongswan-calls"])
+def test_an_authority_between(lab: Lab, we_call: bool) -> None:
+    root = root_of()
+    middle = authority("Middle", root, number=2, at=NOW)
+    west, east = two_sites(lab)
+    credentials = [
+        made(middle, site.identity, trusts=root, between=middle) for site in (west, east)
+    ]
+    ours = Ipsecme(west, TUNNEL, remote=east, credential=credentials[0])
+    strongswan = StrongSwan(east, TUNNEL, remote=west, credential=credentials[1])
+
+    story = Story(lab, ours, strongswan)
+    story.bring_up(by=ours if we_call else strongswan)
+    story.ping()
+
+
+class Refusal(NamedTuple):
+    """What strongSwan gets, what we have beside it, and what we say."""
+
+    strongswan: Callable[[Authority, str], Credential]
+    words: str
+    crl: Callable[[Authority, Credential], str] | None = None
+
+
+def revoked(root: Authority, credential: Credential) -> str:
+    from cryptography import x509
+
+    serial = x509.load_pem_x509_certificate(credential.certificates[0].encode()).serial_number
+    crl = make_crl(root, [(serial, NOW - DAY)], 1, NOW, DAY)
+    return pem(crl.public_bytes(Encoding.PEM))
+
+
+REFUSALS = {
+    "wrong name": Refusal(
+        lambda root, name: made(root, f"not-{name}"),
+        "remote_id",
+    ),
+    "expired": Refusal(
+        lambda root, name: made(root, name, at=NOW - 9 * DAY, lifetime=3 * DAY),
+        "expired on",
+    ),
+    "untrusted": Refusal(
+        lambda root, name: made(authority("Other", number=7, at=NOW), name, trusts=root),
+        "not an authority in ca",
+    ),
+    "revoked": Refusal(made, "is revoked", revoked),
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
+@pytest.mark.parametrize("we_call", [True, False], ids=["we-call", "strongswan-calls"])
+def test_what_we_refuse_and_say(lab: Lab, refusal: Refusal, we_call: bool) -> None:
+    root = root_of()
+    west, east = two_sites(lab)
+    theirs = refusal.strongswan(root, east.identity)
+    mine = made(root, west.identity)
+    if refusal.crl is not None:
+        mine = replace(mine, crl=refusal.crl(root, theirs))
+    ours = Ipsecme(west, TUNNEL, remote=east, credential=mine)
+    strongswan = StrongSwan(east, TUNNEL, remote=west, credential=theirs)
+
+    story = Story(lab, ours, strongswan)
+    with pytest.raises(StepFailed):
+        (ours if we_call else strongswan).initiate()
+    wait_until(
+        lambda: refusal.words in last_error(ours),
+        f"us to say {refusal.words!r}",
+        seconds=10,
+        explain=lambda: last_error(ours),
+    )
+    story.nothing_passes()
+    assert not [sa for sa in ours.sas() if sa.established]
+
+
+def last_error(ours: Ipsecme) -> str:
+    (connection,) = ours.status().connections
+    return connection.last_error.detail if connection.last_error else ""
