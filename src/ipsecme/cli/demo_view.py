@@ -89,9 +89,8 @@ def show_report(report: DemoReport) -> None:
     console.print()
     console.print(table)
     for problem in report.problems:
-        console.print(
-            Text("problem  ", style="bold red").append(plain_lines(problem), style="none")
-        )
+        line = Text("problem  ", style="bold red").append(plain_lines(problem), style="none")
+        console.print(line, soft_wrap=True)
 
 
 def show_hints(title: str, hints: Iterable[Hint]) -> None:

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ipsecme.lab.capture import Capture
 from ipsecme.lab.demo_checks import counter_problems, packets
-from ipsecme.lab.demo_link import Kind, tally
 from ipsecme.lab.demo_report import DemoReport
 from ipsecme.lab.demo_sabotage import Sabotage, break_before_traffic, break_during_rekeys
 from ipsecme.lab.demo_stage import Stage
+from ipsecme.lab.demo_watch import LinkWatch
 from ipsecme.lab.errors import LabUnavailable, StepFailed
 from ipsecme.lab.network import Lab
 from ipsecme.lab.ping import ping
@@ -71,8 +71,8 @@ class Demo:
         self.stage: Stage
         self._plan = plan
         self._tell = tell
-        self._capture: Capture
-        self._watch: Capture
+        self._watch: LinkWatch
+        self._capture: Capture | None = None
 
     def run(self) -> DemoReport:
         """Do all steps; what goes wrong is in the report. Nothing is left, except on request.
@@ -91,6 +91,8 @@ class Demo:
         finally:
             if not is_kept:
                 self._clean_up()
+            elif self._capture is not None:
+                self._capture.stop()
             self.report.seconds = time.monotonic() - began
         return self.report
 
@@ -119,13 +121,12 @@ class Demo:
         is_apart = self._plan.sabotage is Sabotage.PSK
         problems = self.report.problems
         self.stage = Stage(self.lab, problems, keys=self._plan.keys, is_apart=is_apart)
-        path = self._plan.capture or self.lab.folder / "link.pcap"
         outside = self.stage.west.site.outside
-        self._capture = Capture(outside, path)
-        self.lab.at_end(self._capture.stop)
-        strange = self.lab.folder / "strange.pcap"
-        self._watch = Capture(outside, strange, all_but_ipsec=True)
+        self._watch = LinkWatch(outside, self.lab.folder / "strange.pcap")
         self.lab.at_end(self._watch.stop)
+        if self._plan.capture:
+            self._capture = Capture(outside, self._plan.capture)
+            self.lab.at_end(self._capture.stop)
         west, east = self.stage.west.site, self.stage.east.site
         return f"west {west.address} and east {east.address}, a link between them"
 
@@ -193,22 +194,22 @@ class Demo:
         return f"west sent {sent:,} and got {received:,} packets by ESP\neast {verdict}"
 
     def _judge_link(self) -> str:
-        """Count what crossed. Only frames of IPsec itself may be missed on a busy machine."""
+        watch = self._watch
+        watch.stop()
+        problems, clear = self.report.problems, watch.other.clear
+        if clear:
+            problems.append(f"packets that crossed in clear: {'; '.join(watch.other.examples)}")
+        if watch.unseen:
+            problems.append(f"{watch.unseen:,} packets beside ESP and IKE were not looked at")
+        through = sum(packets(self.stage.west.status()))
+        if watch.esp != through:
+            problems.append(f"{through:,} packets went by ESP, {watch.esp:,} were seen on the link")
+        text = f"{watch.esp:,} ESP packets, {clear or 'none'} in clear"
+        if self._capture is None:
+            return text
         self._capture.stop()
-        self._watch.stop()
-        found, strange = tally(self._capture.path), tally(self._watch.path)
-        self.report.link = found
-        problems = self.report.problems
-        if strange.clear:
-            problems.append(f"packets that crossed in clear: {'; '.join(strange.examples)}")
-        if self._watch.lost or self._watch.left_out:
-            problems.append("not everything beside ESP and IKE on the link could be looked at")
-        missed = self._capture.lost + self._capture.left_out
-        esp, through = found.counts[Kind.ESP], sum(packets(self.stage.west.status()))
-        if esp + missed < through:
-            problems.append(f"{through:,} packets went by ESP, {esp:,} were seen on the link")
-        text = f"{esp:,} ESP and {found.counts[Kind.IKE]} IKE packets, {strange.clear} in clear"
-        return f"{text}\n{missed:,} more were not recorded" if missed else text
+        missing = self._capture.lost + self._capture.left_out
+        return f"{text}\n{self._capture.packets:,} packets recorded, {missing or 'none'} left out"
 
     def _clean_up(self) -> None:
         """Remove everything; impatience does not leave half of it behind."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ipsecme.lab.demo_link import LinkTally
     from ipsecme.lab.ping import PingReport
     from ipsecme.lab.traffic import StreamReport, TransferReport
 
@@ -27,7 +26,6 @@ class DemoReport:
     ike_rekeys: int = 0
     child_rekeys: int = 0
     stream: StreamReport | None = None
-    link: LinkTally | None = None
     seconds: float = 0.0
     finished: bool = False
     facts: dict[str, str] = field(default_factory=dict)
