@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from ipsecme.crypto.certificate_issue import Authority, KeyType, make_crl
@@ -101,8 +102,6 @@ class Refusal(NamedTuple):
 
 
 def revoked(root: Authority, credential: Credential) -> str:
-    from cryptography import x509
-
     serial = x509.load_pem_x509_certificate(credential.certificates[0].encode()).serial_number
     crl = make_crl(root, [(serial, NOW - DAY)], 1, NOW, DAY)
     return pem(crl.public_bytes(Encoding.PEM))
@@ -111,7 +110,7 @@ def revoked(root: Authority, credential: Credential) -> str:
 REFUSALS = {
     "wrong name": Refusal(
         lambda root, name: made(root, f"not-{name}"),
-        "remote_id",
+        "has not-east.example in subjectAltName",
     ),
     "expired": Refusal(
         lambda root, name: made(root, name, at=NOW - 9 * DAY, lifetime=3 * DAY),

@@ -565,9 +565,10 @@ class IkeSa:
 
     def fail(self, reason: str, detail: str) -> None:
         """Report that the IKE SA did not come up."""
+        name = self.name or (self.candidates[0].name if len(self.candidates) == 1 else "")
         self.services.publish(
             events.IkeSaFailed(
-                self.name, self.handle, self.original_initiator, reason, detail, self.path
+                name, self.handle, self.original_initiator, reason, detail, self.path
             )
         )
 

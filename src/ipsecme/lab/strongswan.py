@@ -179,9 +179,10 @@ secrets {{
 
 
 def _write_credential(folder: Path, credential: Credential) -> None:
-    """Put PEM files where swanctl looks for them; what it sends along must be an authority to it."""
+    """Put PEM files where swanctl looks for them. It sends along what is an authority to it."""
     own, *between = credential.certificates
-    files = {"x509": [own], "x509ca": [credential.authority, *between], "private": [credential.key]}
+    authorities = [credential.authority, *between]
+    files = {"x509": [own], "x509ca": authorities, "private": [credential.key]}
     if credential.crl is not None:
         files["x509crl"] = [credential.crl]
     for name, texts in files.items():
