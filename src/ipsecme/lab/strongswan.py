@@ -29,7 +29,8 @@ SEARCH_PATH: Final = "/usr/sbin:/usr/local/sbin:/sbin:/usr/bin:/usr/local/bin:/b
 # kernel-libipsec stands before kernel-netlink, or ESP would be left to the kernel.
 _PLUGINS: Final = (
     "random nonce openssl pem x509 pubkey revocation constraints pkcs1 pkcs8 curve25519 hmac kdf "
-    "drbg sha1 sha2 aes gcm ccm ctr chapoly cmac xcbc kernel-libipsec kernel-netlink socket-default vici updown"
+    "drbg sha1 sha2 aes gcm ccm ctr chapoly cmac xcbc kernel-libipsec kernel-netlink "
+    "socket-default vici updown"
 )
 
 
