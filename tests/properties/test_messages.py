@@ -81,6 +81,7 @@ def test_any_body_is_a_payload_or_malformed(kind: PayloadType, body: bytes) -> N
     assert Message.decode(decoded.encode()) == decoded
 
 
+@settings(max_examples=50)
 @given(messages(), st.data())
 def test_one_changed_octet_is_a_message_or_malformed(message: Message, data: st.DataObject) -> None:
     octets = bytearray(message.encode())

@@ -103,7 +103,7 @@ def transforms() -> st.SearchStrategy[Transform]:
         Transform,
         _numbers(TransformType, 0xFF),
         UINT16,
-        st.lists(_attributes(), max_size=3).map(tuple),
+        st.lists(_attributes(), max_size=2).map(tuple),
     )
 
 
@@ -114,14 +114,14 @@ def proposals(number: int) -> st.SearchStrategy[Proposal]:
         st.just(number),
         _numbers(ProtocolId, 0xFF),
         st.binary(max_size=8),
-        st.lists(transforms(), max_size=5).map(tuple),
+        st.lists(transforms(), max_size=3).map(tuple),
     )
 
 
 @st.composite
 def sa_payloads(draw: st.DrawFn) -> SaPayload:
     """Draw SA payloads whose proposals are numbered in sequence, from any number on."""
-    count = draw(st.integers(1, 4))
+    count = draw(st.integers(1, 3))
     first = draw(st.integers(0, 256 - count))
     return SaPayload(tuple(draw(proposals(first + index)) for index in range(count)))
 
@@ -231,7 +231,7 @@ def encrypted_payloads() -> st.SearchStrategy[Payload]:
 @st.composite
 def messages(draw: st.DrawFn) -> Message:
     """Draw whole messages; some end in SK or SKF."""
-    chain = draw(st.lists(payloads(), max_size=6))
+    chain = draw(st.lists(payloads(), max_size=4))
     if draw(st.booleans()):
         chain.append(draw(encrypted_payloads()))
     spi = st.binary(min_size=8, max_size=8)
