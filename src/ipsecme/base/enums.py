@@ -34,6 +34,10 @@ class OpenIntEnum(enum.IntEnum):
         member._value_ = value
         return member
 
+    def __reduce_ex__(self, protocol: object) -> tuple[type[Self], tuple[int]]:
+        """Copy and pickle by number; some Pythons take the name, which only members have."""
+        return type(self), (self._value_,)
+
     @property
     def is_known(self) -> bool:
         """True for values that the registry names."""

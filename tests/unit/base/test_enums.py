@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import pytest
 from hypothesis import given, strategies as st
@@ -36,7 +37,15 @@ def test_unknown_numbers_are_named_after_the_registry() -> None:
     unknown = Colour.of(77)
     assert unknown.name == "Colour_77"
     assert "77" in repr(unknown)
-    assert copy.deepcopy(unknown) == unknown
+
+
+@pytest.mark.parametrize("number", [1, 77])
+def test_any_number_is_copied_and_pickled(number: int) -> None:
+    member = Colour.of(number)
+    for copied in (copy.copy(member), copy.deepcopy(member), pickle.loads(pickle.dumps(member))):
+        assert isinstance(copied, Colour)
+        assert copied == member
+        assert copied.name == member.name
 
 
 def test_unknown_numbers_do_not_make_the_registry_grow() -> None:
