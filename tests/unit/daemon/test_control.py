@@ -121,7 +121,7 @@ def test_up_waits_until_traffic_can_flow_and_status_counts_it(path: Path) -> Non
             assert (child.local_ts, child.remote_ts) == (("10.1.0.0/24",), ("10.2.0.0/24",))
             assert len(child.inbound_spi) == 8
             assert status.packet_counters["packets_in"] == 2
-            assert status.ike_counters["datagrams_in"] == 2
+            assert status.ike_counters["datagrams_in"] >= 2  # a slow machine sends again
             assert (await client.version()).version == status.version
 
     run(scenario)
