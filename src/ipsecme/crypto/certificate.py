@@ -134,6 +134,13 @@ class Certificate:
         usage = self._value(x509.KeyUsage)
         return usage is None or usage.crl_sign
 
+    @property
+    def crl_urls(self) -> tuple[str, ...]:
+        """Where its issuer says that the CRL is, by HTTP (RFC 5280, section 4.2.1.13)."""
+        points = self._value(x509.CRLDistributionPoints) or ()
+        names = (name.value for point in points for name in point.full_name or ())
+        return tuple(url for url in names if isinstance(url, str) and url.startswith("http"))
+
     def unfit_for_ike(self) -> str | None:
         """Say why its owner may not authenticate with it, if so (RFC 4945, section 5.1.3)."""
         usage = self._value(x509.KeyUsage)

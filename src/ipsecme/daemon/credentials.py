@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography import x509
@@ -21,11 +22,11 @@ from ipsecme.base import ConfigError, PeerError
 from ipsecme.crypto.certificate import Certificate
 from ipsecme.crypto.certificate_revocation import Crl
 from ipsecme.crypto.signature_keys import PublicKey, SigningKey
+from ipsecme.daemon.revocation import is_url
 from ipsecme.ike.auth.trust import Credential, Revocation, Trust
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
@@ -132,14 +133,19 @@ def load_trust(table: ConnectionTable, folder: Path, warnings: list[str]) -> Tru
     if table.remote_cert is not None:
         pinned = read_certificates("remote_cert", folder / table.remote_cert)
     keys = [_read_public(folder / table.remote_key)] if table.remote_key else []
-    for name in table.crl or ():
-        _require_crl(folder / name)
-    policy = table.revocation or ("soft" if table.crl else "off")
+    sources = [n if is_url(n) else str(folder / n) for n in table.crl or ()]
+    for source in sources:
+        if not is_url(source):
+            _require_crl(Path(source))
+        elif not source.startswith(("http://", "https://")):
+            raise KeyRejected("crl", f"{source} is neither a file nor a URL of HTTP")
+    follow = table.crl_fetch or "off"
+    policy = table.revocation or ("soft" if sources or follow != "off" else "off")
     return Trust(
         tuple(authorities),
         tuple(pinned),
         tuple(keys),
-        Revocation(policy, tuple(str(folder / name) for name in table.crl or ())),
+        Revocation(policy, tuple(sources), follow),
     )
 
 

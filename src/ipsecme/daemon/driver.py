@@ -68,6 +68,7 @@ class Driver:
         self.data_plane = data_plane
         self._send_from_ike_port = send
         self._checker = ChainChecker()
+        self._fetches: set[asyncio.Future[None]] = set()
         self._readers: list[Reader] = []
         self._on_lost = on_lost
         self._key_log = key_log
@@ -140,11 +141,11 @@ class Driver:
         """Do nothing any more."""
         if self._timer is not None:
             self._timer.cancel()
-        waiting = [*self._pending.values()]
+        waiting = [*self._pending.values(), *self._fetches]
         if self._poll is not None:
             self._poll.cancel()
             waiting.append(self._poll)
-        for future in self._pending.values():
+        for future in (*self._pending.values(), *self._fetches):
             future.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
 
@@ -174,9 +175,8 @@ class Driver:
 
     def _carry_out(self, command: Command) -> None:
         match command:
-            case CheckChain(number):
-                answer = self._checker.check(command)
-                self._feed(self.endpoint.answer, number, answer, self._loop.time())
+            case CheckChain():
+                self._answer(command)
             case InstallSa(pair):
                 self._install(pair)
             case RetireSa(spi):
@@ -185,6 +185,27 @@ class Driver:
                 self.data_plane.remove(spi)
             case UpdatePath(spi, path):
                 self.data_plane.update_path(spi, path)
+
+    def _answer(self, question: CheckChain) -> None:
+        """Answer at once, or when the CRLs that are missing were fetched."""
+        urls = self._checker.missing(question, self._loop.time())
+        if not urls:
+            answer = self._checker.check(question)
+            self._feed(self.endpoint.answer, question.number, answer, self._loop.time())
+            return
+        fetch = asyncio.ensure_future(self._checker.fetch(urls, self._loop.time()))
+        self._fetches.add(fetch)
+        fetch.add_done_callback(functools.partial(self._on_fetched, question))
+
+    def _on_fetched(self, question: CheckChain, done: asyncio.Future[None]) -> None:
+        self._fetches.discard(done)
+        if done.cancelled():
+            return
+        if (error := done.exception()) is not None:
+            log.error("internal_error", msg=f"{error!r}; please report this")
+        answer = self._checker.check(question)
+        self._feed(self.endpoint.answer, question.number, answer, self._loop.time())
+        self._drain()
 
     def _install(self, pair: SaPair) -> None:
         if self._key_log is not None:

@@ -138,7 +138,8 @@ class ConnectionTable(_Table):
     local_auth: Literal["null"] | None = None
     remote_auth: Literal["null"] | None = None
     revocation: Literal["off", "soft", "strict"] | None = None
-    crl: Annotated[list[FilePath], Field(min_length=1, max_length=64)] | None = None
+    crl: Annotated[list[str], Field(min_length=1, max_length=64)] | None = None
+    crl_fetch: Literal["off", "public", "any"] | None = None
     local_ts: Selectors | None = None
     remote_ts: Selectors | None = None
     start: Literal["none", "start"] = "none"
@@ -184,6 +185,8 @@ class ConnectionTable(_Table):
             return f'local_auth = "null" does without {" and ".join(ours)}; remove one or the other'
         if self.remote_auth and theirs:
             return f'remote_auth = "null" does without {theirs[0]}; remove one or the other'
+        if self.crl_fetch and self.crl_fetch != "off" and not self.ca:
+            return "crl_fetch is about certificates under an authority; add ca, too"
         if self.crl and not (self.ca or self.remote_cert):
             return "crl is about certificates of the peer; add ca, too"
         if self.revocation and self.revocation != "off" and not self.ca:

@@ -28,11 +28,13 @@ class Revocation:
     """What to do about revoked certificates, and where the news is.
 
     ``soft`` refuses what is known to be revoked; ``strict`` refuses also when that is not known.
-    `sources` are names of files with CRLs.
+    `sources` are names of files and URLs of CRLs. `follow` says whether the URLs in certificates
+    are followed, too, and whether to public addresses alone.
     """
 
     policy: Literal["off", "soft", "strict"] = "off"
     sources: tuple[str, ...] = ()
+    follow: Literal["off", "public", "any"] = "off"
 
 
 @dataclass(slots=True, frozen=True)

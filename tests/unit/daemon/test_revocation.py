@@ -1,0 +1,249 @@
+"""CRLs by URL: what is fetched, from where, how much of it, and nothing too soon."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from ipsecme.crypto.certificate_issue import make_crl
+from ipsecme.crypto.certificate_path import PathRefused, TrustedPath
+from ipsecme.daemon.certificates import ChainChecker
+from ipsecme.daemon.fetch import Fetcher, FetchFailed
+from ipsecme.daemon.revocation import CrlUrls, Url
+from ipsecme.ike.auth.trust import Revocation, Trust
+from ipsecme.ike.commands import CheckChain
+from support.certificates import AT, authority, leaf, of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+    from ipsecme.crypto.certificate import Certificate
+
+ROOT = authority("Root", number=1)
+DAY = dt.timedelta(days=1)
+
+
+class Server:
+    """A web server on loopback that counts who asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.body = b""
+        self.url = ""
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request.path)
+        match request.path:
+            case "/crl":
+                return web.Response(body=self.body)
+            case "/large":
+                return web.Response(body=bytes(1 << 20))
+            case "/slow":
+                await asyncio.sleep(60)
+            case "/drip":
+                reply = web.StreamResponse()
+                await reply.prepare(request)
+                while True:
+                    await reply.write(b"x")
+                    await asyncio.sleep(0.02)
+            case "/loop":
+                raise web.HTTPFound("/loop")
+            case "/moved":
+                raise web.HTTPFound("/crl")
+            case "/file":
+                raise web.HTTPFound("file:///etc/passwd")
+        raise web.HTTPNotFound
+
+
+@contextlib.asynccontextmanager
+async def serving() -> AsyncIterator[Server]:
+    server, application = Server(), web.Application()
+    application.router.add_get("/{path:.*}", server.answer)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield server
+    finally:
+        await runner.cleanup()
+
+
+def with_server(test: Callable[[Server], Awaitable[None]]) -> None:
+    async def run() -> None:
+        async with serving() as server:
+            await test(server)
+
+    asyncio.run(run())
+
+
+# the fetcher
+
+
+def test_octets_come_also_after_a_redirect() -> None:
+    async def test(server: Server) -> None:
+        server.body = b"what a CRL would be"
+        for path in ("/crl", "/moved"):
+            assert await Fetcher().get(server.url + path, public_only=False) == server.body
+
+    with_server(test)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/large", "gives more than 1000 octets"),
+        ("/slow", "no answer within 0.3 seconds"),
+        ("/drip", "no answer within 0.3 seconds"),
+        ("/loop", "more than 3 redirects"),
+        ("/file", "is no URL of HTTP"),
+        ("/nothing", "status 404"),
+    ],
+)
+def test_answers_that_are_not_taken(path: str, words: str) -> None:
+    async def test(server: Server) -> None:
+        fetcher = Fetcher(seconds=0.3, octets=1000)
+        with pytest.raises(FetchFailed, match=words):
+            await fetcher.get(server.url + path, public_only=False)
+
+    with_server(test)
+
+
+def test_inner_addresses_are_left_alone() -> None:
+    async def test(server: Server) -> None:
+        port = server.url.rpartition(":")[2]
+        for host in ("127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254",
+                     "10.0.0.1", "[fe80::1%25lo]", "0.0.0.0", "2130706433"):  # fmt: skip
+            with pytest.raises(FetchFailed):
+                await Fetcher(seconds=2).get(f"http://{host}:{port}/crl", public_only=True)
+        assert not server.asked
+
+    with_server(test)
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x/y", "http://", "gopher://x", ""])
+def test_other_urls(url: str) -> None:
+    with pytest.raises(FetchFailed):
+        asyncio.run(Fetcher().get(url, public_only=False))
+
+
+def test_no_server_at_all() -> None:
+    with pytest.raises(FetchFailed, match=r"127\.0\.0\.1:9"):
+        asyncio.run(Fetcher().get("http://127.0.0.1:9/crl", public_only=False))
+
+
+# when CRLs are fetched
+
+
+def question(certificate: Certificate, *sources: str, follow: str = "off") -> CheckChain:
+    revocation = Revocation("strict", sources, follow)  # type: ignore[arg-type]
+    return CheckChain(1, "test", Trust(tuple(of(ROOT)), revocation=revocation), certificate, ())
+
+
+def crl(*serials: int) -> bytes:
+    made = make_crl(ROOT, [(serial, AT - DAY) for serial in serials], 1, AT, DAY)
+    return made.public_bytes(Encoding.DER)
+
+
+def with_point(url: str, number: int = 0) -> Certificate:
+    point = x509.DistributionPoint([x509.UniformResourceIdentifier(url)], None, None, None)
+    points = x509.CRLDistributionPoints([point])
+    return leaf(ROOT, "gw.example", number=number, extensions=[(points, False)])
+
+
+async def judge(checker: ChainChecker, asked: CheckChain, now: float = 0) -> str:
+    """Answer as the driver does; return nothing for trust, else the reason."""
+    if urls := checker.missing(asked, now, AT):
+        await checker.fetch(urls, now)
+    answer = checker.check(asked, AT)
+    return "" if isinstance(answer, TrustedPath) else str(answer)
+
+
+def test_urls_of_the_configuration_and_of_certificates() -> None:
+    async def test(server: Server) -> None:
+        url = f"{server.url}/crl"
+        good, bad = leaf(ROOT, "gw.example"), leaf(ROOT, "gw.example")
+        server.body = crl(bad.library.serial_number)
+        checker = ChainChecker()
+        assert not await judge(checker, question(good, url))
+        assert "is revoked" in await judge(checker, question(bad, url))
+        assert server.asked == ["/crl"]  # and kept
+        pointing = with_point(url)
+        assert not await judge(ChainChecker(), question(pointing, follow="any"))
+        assert "not known" in await judge(ChainChecker(), question(pointing, follow="off"))
+        assert "not known" in await judge(ChainChecker(), question(pointing, follow="public"))
+        assert len(server.asked) == 2
+
+    with_server(test)
+
+
+def test_nothing_is_fetched_for_a_certificate_that_is_not_trusted() -> None:
+    async def test(server: Server) -> None:
+        point = x509.DistributionPoint(
+            [x509.UniformResourceIdentifier(f"{server.url}/crl")], None, None, None
+        )
+        points = [(x509.CRLDistributionPoints([point]), False)]
+        other = leaf(authority("Other", number=5), "gw.example", extensions=points)
+        old = leaf(ROOT, "gw.example", at=AT - 9 * DAY, lifetime=DAY, extensions=points)
+        for certificate in (other, old):
+            assert await judge(ChainChecker(), question(certificate, follow="any"))
+        assert not server.asked
+
+    with_server(test)
+
+
+def test_a_failure_is_not_repeated_at_once_and_the_last_news_stays() -> None:
+    async def test(server: Server) -> None:
+        url, certificate = f"{server.url}/crl", leaf(ROOT, "gw.example")
+        server.body = b"nonsense"
+        checker = ChainChecker()
+        asked = question(certificate, url)
+        for now in (0.0, 30.0):
+            assert "not known" in await judge(checker, asked, now)
+        assert len(server.asked) == 1
+        server.body = crl()
+        assert not await judge(checker, asked, 61.0)
+        assert len(server.asked) == 2
+
+    with_server(test)
+
+
+def test_what_is_kept_is_bounded() -> None:
+    async def test(server: Server) -> None:
+        server.body = crl()
+        urls = CrlUrls()
+        wanted = [Url(f"{server.url}/crl?{number}", public_only=False) for number in range(70)]
+        for url in wanted:
+            await urls.fetch([url], 0)
+        assert len(urls.read(wanted)) == 64
+
+    with_server(test)
+
+
+def test_files_are_read_again_when_they_change(tmp_path: Path) -> None:
+    certificate = leaf(ROOT, "gw.example")
+    path = tmp_path / "ca.crl"
+    checker, asked = ChainChecker(), question(certificate, str(path))
+
+    def result() -> str:
+        answer = checker.check(asked, AT)
+        return "" if isinstance(answer, TrustedPath) else str(answer)
+
+    assert "there is no CRL" in result()
+    path.write_bytes(crl())
+    assert not result()
+    path.write_bytes(crl(certificate.library.serial_number))
+    assert "is revoked" in result()
+    path.write_bytes(b"nonsense")
+    assert "not known" in result()
+    path.unlink()
+    assert isinstance(checker.check(asked, AT), PathRefused)
