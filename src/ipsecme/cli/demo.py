@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ipsecme.cli.options import Json  # noqa: TC001 - typer reads it
-from ipsecme.cli.outcome import NOT_SO, guarded, print_json, tell_failure
+from ipsecme.cli.outcome import NOT_SO, UNUSABLE, guarded, print_json, tell_failure
+from ipsecme.lab.demo_report import DemoReport
+from ipsecme.lab.errors import LabUnavailable
 
 if TYPE_CHECKING:
     from ipsecme.lab.demo import Demo, Plan
@@ -34,7 +36,10 @@ def demo(
     *,
     as_json: Json = False,
     seconds: Annotated[
-        float, typer.Option("--seconds", min=1, max=3600, help="How long probes are sent.")
+        float,
+        typer.Option(
+            "--seconds", metavar="SECONDS", min=1, max=3600, help="How long probes are sent."
+        ),
     ] = 3.0,
     keep: Annotated[bool, typer.Option("--keep", help="Leave it running afterwards.")] = False,
     stop: Annotated[bool, typer.Option("--stop", help="End what --keep left running.")] = False,
@@ -45,26 +50,24 @@ def demo(
     """Show a tunnel between two hosts of its own, and check every step.
 
     Two network namespaces, two daemons, a ping, a TCP transfer, and new keys in traffic without a
-    lost packet; then all of it is removed. Needs no root where user namespaces are allowed. The
-    exit status is 0 when everything went as it must.
+    lost packet; then all of it is removed. Needs no root where user namespaces are allowed.
+
+    The exit status is 0 when everything went as it must, 1 when not, 2 where namespaces cannot be
+    made.
     """
     if stop:
         _stop(as_json=as_json)
         return
-    _enter_sandbox()
-    from ipsecme.lab.demo import Plan  # noqa: PLC0415 - takes long
-    from ipsecme.lab.demo_sabotage import Sabotage  # noqa: PLC0415 - takes long
-
-    plan = Plan(
-        seconds=seconds,
-        keep=keep,
-        keys=keys and keys.absolute(),
-        capture=capture and capture.absolute(),
-        sabotage=Sabotage(sabotage) if sabotage else None,
-    )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        _enter_sandbox()
+        plan = _plan(seconds, keys, capture, sabotage, keep=keep)
         is_fine = _run_silently(plan) if as_json else _run_visibly(plan)
+    except LabUnavailable as error:
+        if as_json:
+            print_json(DemoReport().to_json())
+        tell_failure(str(error))
+        raise typer.Exit(UNUSABLE) from None
     except KeyboardInterrupt:
         tell_failure("interrupted; everything is removed")
         raise typer.Exit(_INTERRUPTED) from None
@@ -72,12 +75,35 @@ def demo(
         raise typer.Exit(NOT_SO)
 
 
+def _plan(
+    seconds: float, keys: Path | None, capture: Path | None, sabotage: str | None, *, keep: bool
+) -> Plan:
+    from ipsecme.lab.demo import Plan  # noqa: PLC0415 - takes long
+    from ipsecme.lab.demo_sabotage import Sabotage  # noqa: PLC0415 - takes long
+
+    try:
+        kind = Sabotage(sabotage) if sabotage else None
+    except ValueError:
+        raise typer.BadParameter(f"--break is one of {', '.join(Sabotage)}") from None
+    return Plan(
+        seconds=seconds,
+        keep=keep,
+        keys=keys and keys.absolute(),
+        capture=capture and capture.absolute(),
+        sabotage=kind,
+    )
+
+
 def _run_silently(plan: Plan) -> bool:
     """Print nothing but the summary; problems go to standard error."""
     from ipsecme.lab.demo import Demo  # noqa: PLC0415 - takes long
 
     made = Demo(plan, lambda _: None)
-    report = made.run()
+    try:
+        report = made.run()
+    except KeyboardInterrupt:
+        print_json(made.report.to_json())
+        raise
     print_json(report.to_json())
     for problem in report.problems:
         tell_failure(problem)

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ipsecme.cli.amounts import duration
-from ipsecme.cli.sheet import plain
+from ipsecme.cli.plain import plain_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,7 +66,8 @@ class Narrator:
         if self._running:
             line = Text(mark.ljust(_MARK_WIDTH), style=style)
             line.append(self._running.ljust(_TITLE_WIDTH), style="none")
-            self._console.print(line.append(after.rjust(_TIME_WIDTH), style="dim"), soft_wrap=True)
+            line.append(after.rjust(_TIME_WIDTH), style="dim").rstrip()
+            self._console.print(line, soft_wrap=True)
         self._running = ""
 
 
@@ -101,11 +102,6 @@ def show_hints(title: str, hints: Iterable[Hint]) -> None:
     for hint in hints:
         console.print(Text(f"  # {hint.purpose}", style="dim"), soft_wrap=True)
         console.print(Text(f"  {hint.command}"), soft_wrap=True)
-
-
-def plain_lines(text: str) -> str:
-    """Escape what is not printable, but keep lines."""
-    return "\n".join(map(plain, text.splitlines()))
 
 
 def _console() -> Console:

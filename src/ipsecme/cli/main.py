@@ -1,7 +1,4 @@
-"""The program ``ipsecme``: its commands and the options that come before them.
-
-ipsecme [--control PATH] [--config FILE] [--debug] COMMAND ...
-"""
+"""The program ``ipsecme``: its commands and the options that come before them."""
 
 from __future__ import annotations
 

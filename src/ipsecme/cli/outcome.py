@@ -12,11 +12,12 @@ import typer
 from ipsecme.api import ControlError
 from ipsecme.base import IpsecmeError
 from ipsecme.cli.options import Settings
+from ipsecme.cli.plain import plain, plain_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["NOT_SO", "UNUSABLE", "guarded", "print_json", "tell_error", "tell_failure"]
+__all__ = ["NOT_SO", "UNUSABLE", "describe", "guarded", "print_json", "tell_error", "tell_failure"]
 
 NOT_SO = 1
 """Exit status: the answer is no; a connection is not up, a file has errors."""
@@ -55,22 +56,22 @@ def tell_error(error: Exception, *, as_json: bool) -> int:
 
     In JSON it has the form of the control socket: ``{"error": {"code", "message", "hint"}}``.
     """
-    code, message, hint, status = _describe(error)
+    code, message, hint, status = describe(error)
     if as_json:
         print_json({"error": {"code": code, "message": message, "hint": hint}})
-        return status
-    tell_failure(message, hint)
+    else:
+        tell_failure(message, hint)
     return status
 
 
 def tell_failure(message: str, hint: str = "") -> None:
     """Print what failed, and what to try, to standard error."""
-    first, *rest = message.splitlines() or [""]
+    first, *rest = plain_lines(message).split("\n")
     typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
     typer.echo("\n".join([first, *(f"       {line}" for line in rest)]), err=True)
     if hint:
         typer.secho("  try: ", fg="yellow", err=True, nl=False)
-        typer.echo(hint, err=True)
+        typer.echo(plain(hint), err=True)
 
 
 def print_json(value: object) -> None:
@@ -78,13 +79,15 @@ def print_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def _describe(error: Exception) -> tuple[str, str, str, int]:
+def describe(error: Exception) -> tuple[str, str, str, int]:
+    """Return code, message, hint and exit status of an error."""
     if isinstance(error, ControlError):
         return error.code, str(error), error.hint, UNUSABLE
     if isinstance(error, IpsecmeError):
         return _snake(type(error).__name__), str(error), "", UNUSABLE
     if isinstance(error, OSError):
-        return "system", str(error), "", UNUSABLE
+        file = f"{error.filename}: " if error.filename else ""
+        return "system", f"{file}{error.strerror or error}", "", UNUSABLE
     place = traceback.extract_tb(error.__traceback__)[-1]
     message = f"{type(error).__name__}: {error} ({place.name}, line {place.lineno})"
     hint = "this is a fault of ipsecme; please report it with the output of: ipsecme --debug ..."

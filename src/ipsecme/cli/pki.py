@@ -14,7 +14,6 @@ import typer
 from ipsecme.cli.amounts import count
 from ipsecme.cli.options import Json  # noqa: TC001 - typer reads it
 from ipsecme.cli.outcome import guarded, print_json
-from ipsecme.cli.sheet import Sheet
 
 __all__ = ["pki"]
 
@@ -143,6 +142,8 @@ def show(
     if as_json:
         print_json([dict(sheet) for sheet in sheets])
         return
+    from ipsecme.cli.sheet import Sheet  # noqa: PLC0415 - rich is for this alone
+
     out = Sheet()
     for number, sheet in enumerate(sheets):
         if number:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import typer
 
 from ipsecme.base import IpsecmeError
 from ipsecme.cli.options import Config, Json, Settings, config_path
-from ipsecme.cli.outcome import NOT_SO, guarded, tell_error
+from ipsecme.cli.outcome import NOT_SO, describe, guarded, tell_failure
 
 __all__ = ["run"]
 
 
 @guarded
 def run(context: typer.Context, config: Config = None, as_json: Json = False) -> None:
-    """Run the daemon until Ctrl-C or SIGTERM; it deletes its SAs before it ends.
+    """Run the daemon in the foreground.
 
-    It logs to standard error: text on a terminal, JSON lines elsewhere or with --json.
+    It ends with Ctrl-C or SIGTERM and deletes its SAs before. It logs to standard error: text on
+    a terminal, JSON lines elsewhere or with --json. The exit status is 1 when it could not start
+    or go on.
     """
     from ipsecme.daemon.main import run as run_daemon  # noqa: PLC0415 - takes long
 
@@ -29,5 +32,10 @@ def run(context: typer.Context, config: Config = None, as_json: Json = False) ->
     try:
         run_daemon(config_path(context, config))
     except IpsecmeError as error:
-        tell_error(error, as_json=as_json)
+        code, message, hint, _ = describe(error)
+        if as_json:  # the last line of the log
+            line = {"level": "error", "event": code, "msg": message}
+            typer.echo(json.dumps(line, ensure_ascii=False), err=True)
+        else:
+            tell_failure(message, hint)
         raise typer.Exit(NOT_SO) from None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
 from rich.console import Console
 from rich.text import Text
 
-__all__ = ["Sheet", "plain"]
+from ipsecme.cli.plain import plain
+
+__all__ = ["Sheet"]
 
 _LABEL_WIDTH = 11  # the longest label is "last heard"
 _NARROWEST = 24
@@ -46,15 +46,3 @@ class Sheet:
     def _write(self, line: Text) -> None:
         line.rstrip()
         self.console.print(line, soft_wrap=True)
-
-
-def plain(text: str) -> str:
-    """Return text that cannot play tricks on a terminal: what is not printable is escaped."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def is_terminal() -> bool:
-    """Tell whether people read standard output."""
-    return sys.stdout.isatty()

@@ -22,7 +22,7 @@ __all__ = ["status"]
 def status(
     context: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these connections.")
+        list[str] | None, typer.Argument(metavar="NAME", help="Only these connections.")
     ] = None,
     as_json: Json = False,
     control: Control = None,

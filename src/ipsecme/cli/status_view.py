@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from ipsecme.cli.amounts import count, duration, octets
-from ipsecme.cli.sheet import Sheet, plain
+from ipsecme.cli.plain import plain
+from ipsecme.cli.sheet import Sheet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

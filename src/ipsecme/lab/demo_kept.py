@@ -63,7 +63,7 @@ def hints(stage: Stage, *, is_sandboxed: bool) -> list[Hint]:
         Hint("status of east", f"ipsecme status --control {east.control}"),
         Hint("new IKE keys", f"ipsecme rekey {CONNECTION} --ike --control {west.control}"),
         Hint("ping through it", f"{on_west} {ping}"),
-        Hint("see the link", f"{on_west} tcpdump -nli {west.site.outside.name}"),
+        Hint("see the link", f"{on_west} tcpdump -Z root -nli {west.site.outside.name}"),
         Hint("a shell on west", f"{on_west} {os.environ.get('SHELL') or 'sh'}"),
         Hint("log of west", f"tail -f {west.log}"),
         Hint("configuration", f"cat {west.configuration}"),
