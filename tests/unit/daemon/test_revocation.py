@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,12 +15,17 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ipsecme.crypto.certificate_issue import make_crl
 from ipsecme.crypto.certificate_path import PathRefused, TrustedPath
+from ipsecme.crypto.signature_keys import SigningKey
 from ipsecme.daemon.certificates import ChainChecker
 from ipsecme.daemon.fetch import Fetcher, FetchFailed
 from ipsecme.daemon.revocation import CrlUrls, Url
-from ipsecme.ike.auth.trust import Revocation, Trust
+from ipsecme.dataplane.memory import MemoryDataPlane, MemoryNetwork
+from ipsecme.ike.auth.trust import Credential, Revocation, Trust
 from ipsecme.ike.commands import CheckChain
-from support.certificates import AT, authority, leaf, of
+from ipsecme.ike.endpoint import Endpoint
+from ipsecme.ike.events import IkeSaEstablished, IkeSaFailed
+from support.certificates import AT, authority, key, leaf, of
+from support.drivers import EAST, INNER, WEST, Node, Wire, make_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -29,6 +35,8 @@ if TYPE_CHECKING:
 
 ROOT = authority("Root", number=1)
 DAY = dt.timedelta(days=1)
+NORTH = "192.0.2.3"
+INNER.setdefault(NORTH, "10.3.0.0/24")
 
 
 class Server:
@@ -36,11 +44,13 @@ class Server:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.called = asyncio.Event()
         self.body = b""
         self.url = ""
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request.path)
+        self.called.set()
         match request.path:
             case "/crl":
                 return web.Response(body=self.body)
@@ -247,3 +257,58 @@ def test_files_are_read_again_when_they_change(tmp_path: Path) -> None:
     assert "not known" in result()
     path.unlink()
     assert isinstance(checker.check(asked, AT), PathRefused)
+
+
+# within the daemon
+
+
+def gateways(url: str) -> tuple[Endpoint, Endpoint, Endpoint]:
+    """West proves itself by a certificate, whose CRL east fetches; north has a secret."""
+    now = dt.datetime.now(dt.UTC)
+    root = authority("Root", number=1, at=now)
+    points = [x509.DistributionPoint([x509.UniformResourceIdentifier(url)], None, None, None)]
+    own = leaf(root, WEST, at=now, extensions=[(x509.CRLDistributionPoints(points), False)])
+    credential = Credential(SigningKey(key()), (own,))
+    trust = Trust(tuple(of(root)), revocation=Revocation("strict", follow="any"))
+    west = with_peers(make_endpoint(WEST, EAST), credential=credential)
+    east = make_endpoint(EAST, WEST)
+    north = make_endpoint(EAST, NORTH).config.peers[0]
+    signing = replace(east.config.peers[0], trust=trust)
+    both = Endpoint(replace(east.config, peers=(signing, replace(north, name="north"))))
+    return west, both, make_endpoint(NORTH, EAST)
+
+
+def with_peers(endpoint: Endpoint, **changes: object) -> Endpoint:
+    (only,) = endpoint.config.peers
+    changed = replace(only, **changes)  # type: ignore[arg-type]
+    return Endpoint(replace(endpoint.config, peers=(changed,)))
+
+
+def test_a_server_that_never_answers_delays_nobody_else() -> None:
+    async def test(server: Server) -> None:
+        wire, network = Wire(), MemoryNetwork()
+        made = gateways(f"{server.url}/slow")
+        west, east, north = (
+            Node(wire, address, endpoint, MemoryDataPlane(network, (address,)))
+            for address, endpoint in zip((WEST, EAST, NORTH), made, strict=True)
+        )
+        east.driver._checker = ChainChecker(CrlUrls(Fetcher(seconds=1.0)))
+        nodes = (west, east, north)
+        for node in nodes:
+            await node.start()
+        try:
+            west.driver.operate(lambda now: made[0].initiate("site", None, now))
+            async with asyncio.timeout(10):
+                await server.called.wait()
+            north.driver.operate(lambda now: made[2].initiate("site", None, now))
+            await north.until(IkeSaEstablished)
+            assert not [e for e in east.events if isinstance(e, IkeSaFailed)]
+            refusal = await east.until(IkeSaFailed)
+            assert isinstance(refusal, IkeSaFailed)
+            assert "not known, and revocation is strict" in refusal.detail
+            assert server.asked == ["/slow"]
+        finally:
+            for node in nodes:
+                await node.stop()
+
+    with_server(test)
