@@ -60,7 +60,9 @@ def _crl(crl: Crl, at: dt.datetime) -> list[tuple[str, str]]:
         ("CRL of", str(crl.issuer)),
         ("made", f"{crl.this_update:%Y-%m-%d %H:%M} UTC"),
         ("good until", until + stale),
-        ("revoked", f"{len(list(crl.library))} certificates"),
-        *((f"{entry.serial_number:x}", f"{entry.revocation_date_utc:%Y-%m-%d %H:%M} UTC")
-          for entry in crl.library),
-    ]  # fmt: skip
+        ("revoked", ", ".join(_entry(entry) for entry in crl.library) or "nothing"),
+    ]
+
+
+def _entry(entry: x509.RevokedCertificate) -> str:
+    return f"{entry.serial_number:x} on {entry.revocation_date_utc:%Y-%m-%d %H:%M} UTC"

@@ -112,7 +112,8 @@ def test_showing(tmp_path: Path) -> None:
     shown = run(tmp_path, "show", str(tmp_path / "pki/gw.example.pem"))
     for words in ("CN=gw.example", "issuer     CN=Ours", "a peer", "ECDSA P-256", "days left"):
         assert words in shown
-    assert "1 certificates" in run(tmp_path, "show", str(tmp_path / "pki/ca.crl"))
+    serial = json.loads((tmp_path / "pki/index.json").read_text())["entries"][0]["serial"]
+    assert f"revoked    {serial} on 20" in run(tmp_path, "show", str(tmp_path / "pki/ca.crl"))
     listed = run(tmp_path, "show", str(tmp_path / "pki/ca.pem"), "--json")
     assert json.loads(listed)[0]["for"] == "an authority"
 

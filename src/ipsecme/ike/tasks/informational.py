@@ -73,7 +73,10 @@ def _end(ctx: ExchangeContext, reason: str) -> None:
 
 def _details(reason: str) -> str:
     if reason == "authentication_failed":
-        return "the peer does not accept our proof of identity; compare psk and identities"
+        return (
+            "the peer does not accept our proof of identity; its log says why: "
+            "compare psk or certificates, and identities"
+        )
     return "the peer deleted the IKE SA"
 
 
