@@ -99,7 +99,6 @@ def _snake(name: str) -> str:
 
 
 def _wants_traceback(context: object) -> bool:
-    if not isinstance(context, typer.Context):
-        return False
-    settings = context.find_object(Settings)
-    return settings is not None and settings.debug
+    find = getattr(context, "find_object", None)  # typer's own context is of another class
+    settings = find(Settings) if find else None
+    return isinstance(settings, Settings) and settings.debug
