@@ -92,6 +92,7 @@ def test_every_kind_of_key(kind: KeyType) -> None:
     assert pair.b.of(IkeSaEstablished)[0].peer_identity == A_NAME
 
 
+@pytest.mark.requirement("R7296-195")
 def test_with_authorities_between() -> None:
     mine = credential(leaf(LOW, A_NAME), LOW, MIDDLE)
     theirs = credential(leaf(LOW, B_NAME), MIDDLE, LOW, ROOT, OTHER)
@@ -105,6 +106,7 @@ def test_an_authority_between_that_is_missing() -> None:
     assert "CN=Middle" in text
 
 
+@pytest.mark.requirement("R7296-114")
 @pytest.mark.parametrize("signer", ["a", "b"])
 def test_a_secret_one_way_and_a_signature_the_other(signer: str) -> None:
     if signer == "a":
@@ -146,6 +148,7 @@ def test_no_authentication_where_that_is_configured() -> None:
     established(Pair(a=a, b=b))
 
 
+@pytest.mark.requirement("R7296-192")
 def test_identities_of_all_kinds() -> None:
     names = {
         "192.0.2.1": "192.0.2.1",
@@ -158,6 +161,21 @@ def test_identities_of_all_kinds() -> None:
         a = replace(a_peer(mine), local_id=Identity.parse(identity))
         established(Pair(a=a, b=replace(b_peer(), remote_id=Identity.parse(identity))))
         established(Pair(a=a, b=replace(b_peer(), remote_id=None)))
+
+
+@pytest.mark.requirement("R7296-192", "R7296-229")
+@pytest.mark.parametrize("identity", ["192.0.2.1", "gw.example", "carol@example.com", "@#00ff"])
+def test_secrets_go_with_identities_of_all_kinds(identity: str) -> None:
+    a = replace(peer("a"), local_id=Identity.parse(identity))
+    established(Pair(a=a, b=replace(peer("b"), remote_id=Identity.parse(identity))))
+
+
+@pytest.mark.requirement("R7296-229")
+def test_rsa_goes_with_distinguished_names_and_mail_addresses() -> None:
+    made = leaf(ROOT, "carol@example.com", A_NAME, kind="rsa3072")
+    for identity in ("carol@example.com", A_NAME, str(made.subject)):
+        mine = replace(a_peer(credential(made, kind="rsa3072")), local_id=Identity.parse(identity))
+        established(Pair(a=mine, b=replace(b_peer(), remote_id=Identity.parse(identity))))
 
 
 def test_distinguished_names() -> None:
@@ -184,6 +202,7 @@ def test_over_a_lossy_link() -> None:
 # what is refused, and what is said about it
 
 
+@pytest.mark.requirement("R7296-200")
 def test_an_authority_that_is_not_trusted() -> None:
     text = refused(Pair(a=a_peer(credential(leaf(OTHER, A_NAME))), b=b_peer()))
     assert text.startswith("chain: the certificate of a.example.com is not trusted")
@@ -195,6 +214,7 @@ def test_the_initiator_refuses_as_well() -> None:
     assert "CN=Other" in refused(pair, by=pair.a)
 
 
+@pytest.mark.requirement("R7296-194")
 def test_the_certificate_of_somebody_else() -> None:
     text = refused(Pair(a=a_peer(credential(leaf(ROOT, "c.example.com"))), b=b_peer()))
     assert text.startswith("name: the peer calls itself a.example.com")
@@ -277,6 +297,7 @@ def test_a_key_that_the_peer_cannot_verify(monkeypatch: pytest.MonkeyPatch) -> N
     assert "Ed448 cannot serve" in refused(pair)
 
 
+@pytest.mark.requirement("R7296-113")
 def test_peers_from_before_rfc_7427(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(certificates, "_ANNOUNCEMENT", b"")
     for kind in ("rsa3072", "ecdsa256", "ecdsa384"):
@@ -287,6 +308,7 @@ def test_peers_from_before_rfc_7427(monkeypatch: pytest.MonkeyPatch) -> None:
 # what is on the wire
 
 
+@pytest.mark.requirement("R7296-199")
 def test_what_is_announced_and_asked_for() -> None:
     pair = Pair(a=a_peer(), b=b_peer())
     established(pair)
@@ -420,6 +442,7 @@ def test_closing_while_suspended(side: str) -> None:
 # hostile payloads
 
 
+@pytest.mark.requirement("R7296-198")
 def test_every_encoding_of_cert_is_ignored_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     good = A_CREDENTIAL.certificates[0].der
     for number in range(256):
@@ -433,6 +456,7 @@ def test_every_encoding_of_cert_is_ignored_or_refused(monkeypatch: pytest.Monkey
             assert bool(pair.b.of(IkeSaEstablished)) == right
 
 
+@pytest.mark.requirement("R7296-199")
 @pytest.mark.parametrize("octets", [*range(1, 42), 59, 60])
 def test_lists_of_authorities_of_every_size(octets: int) -> None:
     payload = CertReqPayload(CertEncoding.X509_SIGNATURE, bytes(octets))

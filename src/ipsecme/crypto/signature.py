@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
     encode_dss_signature,
 )
 
-from ipsecme.base import PeerError
+from ipsecme.base import Incompatible, PeerError
 from ipsecme.crypto.signature_keys import KeyKind
 from ipsecme.wire.numbers import AuthMethod, HashId
 
@@ -46,7 +46,7 @@ class SignatureRefused(PeerError):
     """AUTH holds no good signature; which of the many ways it fails makes no difference."""
 
 
-class NoCommonScheme(PeerError):
+class NoCommonScheme(Incompatible):
     """The peer announced nothing that our key could sign with."""
 
 
