@@ -9,6 +9,7 @@ from ipsecme.policy.proposal import Proposal, choose, confirm, offer
 from ipsecme.wire.ike import Attribute, Proposal as WireProposal, Transform
 from ipsecme.wire.numbers import (
     AttributeType,
+    EncrId,
     IntegId,
     KeId,
     ProtocolId,
@@ -222,6 +223,14 @@ def test_proposals_of_other_protocols_and_spi_sizes_are_passed_over() -> None:
     with pytest.raises(Incompatible):
         choose([], accepted, 4)
     refuse(right, *ours("aes256gcm16-prfsha256-x25519"))
+
+
+def test_ciphers_that_hide_nothing_are_for_esp_alone() -> None:
+    gmac = Transform(T.ENCR, EncrId.ENCR_NULL_AUTH_AES_GMAC, (bits(256),))
+    (accepted,) = ours_esp("aes256gmac")
+    assert choose([esp(gmac, ESN)], [accepted], 4).encr == EncrId.ENCR_NULL_AUTH_AES_GMAC
+    misused = ours("aes256gcm16-prfsha256-x25519")[0]._replace(encr=accepted.encr)
+    refuse(ike(gmac, PRF_256, X25519), misused)
 
 
 # Key exchange in ESP
