@@ -100,6 +100,22 @@ def test_it_needs_no_root(open_copy: tuple[str, dict[str, str]]) -> None:
     assert json.loads(done.stdout)["ok"] is True
 
 
+def test_where_nothing_is_allowed_it_says_what_to_allow() -> None:
+    """No privileges, and a user namespace in which no more user namespaces may be made."""
+    forbid = "echo 0 > /proc/sys/user/max_user_namespaces"
+    drop = "exec setpriv --bounding-set=-all --inh-caps=-all"
+    done = subprocess.run(
+        ["unshare", "-Ur", "sh", "-c", f'{forbid}; {drop} "$@"', "sh", *DEMO, "--json"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["ok"] is False
+    assert "run as root, or allow it with 'sysctl user.max_user_namespaces=10000'" in done.stderr
+
+
 @pytest.fixture
 def open_copy() -> Iterator[tuple[str, dict[str, str]]]:
     """A Python and a copy of program and libraries that every user may read."""

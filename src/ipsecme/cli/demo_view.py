@@ -63,12 +63,12 @@ class Narrator:
         if self._spinner is not None:
             self._spinner.stop()
             self._spinner = None
-        if self._running:
+        title, self._running = self._running, ""
+        if title:
             line = Text(mark.ljust(_MARK_WIDTH), style=style)
-            line.append(self._running.ljust(_TITLE_WIDTH), style="none")
+            line.append(title.ljust(_TITLE_WIDTH), style="none")
             line.append(after.rjust(_TIME_WIDTH), style="dim").rstrip()
             self._console.print(line, soft_wrap=True)
-        self._running = ""
 
 
 def show_report(report: DemoReport) -> None:
