@@ -38,7 +38,7 @@ def test_behind_a_nat_ike_and_esp_move_to_port_4500() -> None:
 
 
 def test_without_nat_nothing_moves() -> None:
-    pair = Pair()
+    pair = Pair(a=peer("a", mobike=False))
     pair.establish()
     assert {d.path.local.port for _, d in pair.sent} == {500}
     assert not pair.a.current[0].path.encapsulated
@@ -73,7 +73,7 @@ def test_encapsulation_can_be_forced_from_either_end(forcing: str) -> None:
 
 @pytest.mark.requirement("R7296-154", "R7296-156")
 def test_the_end_without_nat_follows_a_rebound_peer_and_answers_there() -> None:
-    pair = Pair(nat=True)
+    pair = Pair(nat=True, a=peer("a", mobike=False))
     pair.establish()
     pair.rebind_nat()
     pair.rekey(pair.a, "net")

@@ -40,6 +40,7 @@ def make_endpoint(
         remote,
         retransmission=Retransmission(first_wait=0.02, factor=1, tries=tries),
         encapsulate=encapsulate,
+        mobike=False,
     )
     return Endpoint(EndpointConfig((peer,)))
 

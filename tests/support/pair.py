@@ -366,6 +366,8 @@ def peer(
     encapsulate: bool = False,
     retransmission: Retransmission = RETRANSMISSION,
     nat: bool = False,
+    mobike: bool = True,
+    return_routability: bool = True,
     children: tuple[ChildConfig, ...] | None = None,
 ) -> PeerConfig:
     """Return one side of the connection "test": 10.1.0.0/16 behind `a`, 10.2.0.0/16 behind `b`."""
@@ -394,4 +396,6 @@ def peer(
         retransmission=retransmission,
         liveness=liveness,
         encapsulate=encapsulate,
+        mobike=mobike,
+        return_routability=return_routability,
     )

@@ -81,6 +81,8 @@ class PeerMaker:
             encapsulate=table.encapsulation == "always",
             reauthenticate=table.reauthenticate,
             break_before_make=table.break_before_make,
+            mobike=table.mobike,
+            return_routability=table.return_routability,
             max_children=table.max_children,
         )
 

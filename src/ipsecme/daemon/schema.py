@@ -151,6 +151,8 @@ class ConnectionTable(_Table):
     child_rekey: Seconds = 3600.0
     reauthenticate: Seconds | None = None
     break_before_make: bool = False
+    mobike: bool = True
+    return_routability: bool = True
     max_children: Annotated[int, Field(ge=1, le=10_000)] = 64
     replay_window: Window = 1024
     retransmission: RetransmissionTable = RetransmissionTable()

@@ -77,11 +77,7 @@ def _tell(event: events.Event) -> tuple[str, str, Fields]:
             text = f"IKE SA ended: {event.detail or event.reason}"
             return level, text, {"ike_spi": event.ike_spi, **fields}
         case events.PathChanged():
-            return "info", f"the peer is now at {event.new.remote}", {
-                "ike_spi": event.ike_spi,
-                "old": str(event.old.remote),
-                "new": str(event.new.remote),
-            }  # fmt: skip
+            return _tell_move(event)
         case events.IkeKeysDerived():
             return "warning", "the keys of the IKE SA are written to the key log", {
                 "spi_i": event.spi_i.hex(),
@@ -89,6 +85,15 @@ def _tell(event: events.Event) -> tuple[str, str, Fields]:
             }  # fmt: skip
         case _:
             return _tell_child(event)
+
+
+def _tell_move(event: events.PathChanged) -> tuple[str, str, Fields]:
+    """Say which end is elsewhere; when both are, the peer's is the news."""
+    who, old, new = "the peer is", event.old.remote, event.new.remote
+    if old == new:
+        who, old, new = "we are", event.old.local, event.new.local
+    fields: Fields = {"ike_spi": event.ike_spi, "old": str(old), "new": str(new)}
+    return "info", f"{who} now at {new}", fields
 
 
 ChildEvent = events.ChildSaCreated | events.ChildSaFailed | events.ChildSaClosed

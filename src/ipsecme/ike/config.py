@@ -167,7 +167,9 @@ class PeerConfig:
     makes both ends use UDP for ESP even where no NAT is found. A peer may have `max_children`
     Child SAs at once on one IKE SA. After `reauthenticate` seconds both ends prove themselves anew
     by a new IKE SA, and the old one goes when that is up, or first with `break_before_make`; peers
-    that called us are told to see to it (RFC 4478).
+    that called us are told to see to it (RFC 4478). With `mobike` the end that called may change
+    its address (RFC 4555); `return_routability` has a peer that called us answer at its new one
+    before packets go there. `listen_address` keeps us on it.
     """
 
     name: str
@@ -189,6 +191,8 @@ class PeerConfig:
     reauthenticate: float | None = None
     break_before_make: bool = False
     listen_address: str | None = None
+    mobike: bool = True
+    return_routability: bool = True
     credential: Credential | None = None
     trust: Trust | None = None
     local_null: bool = False

@@ -32,7 +32,8 @@ class ExchangeContext:
 
     `inside` holds the payloads of the message being read, `out` those of the message being built.
     `path` is the way by which the message came; `now` is when. `peer` is the connection, once a
-    task knows it. `spi_r` is the original responder's SPI as the message has it.
+    task knows it. `spi_r` is the original responder's SPI as the message has it. `message_id` is
+    known of requests of the peer's, `sendings`, how often it left, of answered ones of ours.
     """
 
     __slots__ = (
@@ -41,11 +42,13 @@ class ExchangeContext:
         "exchange",
         "inside",
         "is_initiator",
+        "message_id",
         "now",
         "out",
         "path",
         "peer",
         "sa",
+        "sendings",
         "spi_r",
     )
 
@@ -57,6 +60,8 @@ class ExchangeContext:
         self.path = path
         self.now = now
         self.is_initiator = is_initiator
+        self.message_id = -1
+        self.sendings = 0
         self.answers: dict[str, object] = {}
         self.inside: list[Payload] = []
         self.out: list[Payload] = []

@@ -13,6 +13,7 @@ from ipsecme.crypto.protection import IntegrityFailure
 from ipsecme.ike.context import ExchangeContext
 from ipsecme.ike.exchange import row_for
 from ipsecme.ike.failures import Refused, ends_ike_sa, notify_of
+from ipsecme.ike.mobility import hear_answer, ways
 from ipsecme.ike.protect import inside, open_message, seal_fragments, seal_message
 from ipsecme.ike.reassembly import Fragment, Reassembly
 from ipsecme.ike.schedule import IkeTimer
@@ -83,8 +84,9 @@ class Dialogue:
 
     def _transmit(self, request: Outstanding, now: float) -> None:
         sa = self._sa
-        for datagram in request.datagrams:
-            sa.services.send(datagram, sa.path)
+        for path in ways(sa, request.sendings):
+            for datagram in request.datagrams:
+                sa.services.send(datagram, path)
         sa.arm_retransmission(request.message_id, request.sendings, now)
 
     def retransmit(self, message_id: int, now: float) -> None:
@@ -99,6 +101,13 @@ class Dialogue:
         request.sendings += 1
         sa.services.counters["retransmissions"] += 1
         self._transmit(request, now)
+
+    def restart(self, now: float) -> None:
+        """Send what waits for an answer at once, by the new path, and be patient anew."""
+        for request in self.requests.outstanding.values():
+            if self._suspended is None or self._suspended.ours is not request:
+                request.sendings = 1
+                self._transmit(request, now)
 
     # what arrives
 
@@ -116,6 +125,7 @@ class Dialogue:
             return
         request.context.path = path
         request.context.now = now
+        request.context.sendings = request.sendings
         if header.exchange == ExchangeType.IKE_SA_INIT:
             self._receive_init_response(request, header, datagram, now)
             return
@@ -128,6 +138,7 @@ class Dialogue:
         self._sa.disarm_retransmission(header.message_id)
         self._sa.hear_from_peer(path, now)
         self._take_response(request, Received(header, datagram, opened), now)
+        hear_answer(self._sa, request.sendings, path, now)
 
     def _take_response(self, request: Outstanding, received: Received, now: float) -> None:
         ctx = request.context
@@ -233,12 +244,12 @@ class Dialogue:
     def _take_request(self, ctx: ExchangeContext, received: Received) -> None:
         """Answer a request; what was asked outside the engine is in `ctx`."""
         sa, now = self._sa, ctx.now
+        message_id = ctx.message_id = received.header.message_id
         try:
             error = self._respond(ctx, received.opened)
         except Suspend as suspend:
             self._suspend(suspend, ctx, received, None)
             return
-        message_id = received.header.message_id
         payloads = ctx.out if error is None else [notify_of(error)]
         response = self._encode(ctx.exchange, message_id, payloads, flags=FLAG_RESPONSE)
         self.responses.answer(message_id, received.datagram, response)

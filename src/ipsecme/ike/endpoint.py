@@ -16,7 +16,9 @@ from ipsecme.crypto.ke import SystemKeyExchange
 from ipsecme.ike.admission import Admission, Verdict
 from ipsecme.ike.events import ChildSaFailed, IkeSaClosed, IkeSaEstablished, IkeSaFailed
 from ipsecme.ike.failures import notify_of, reason_of
+from ipsecme.ike.host_addresses import HostAddresses
 from ipsecme.ike.jobs import CreateChild, RekeyChild, RekeyIke
+from ipsecme.ike.mobility import react_to_addresses
 from ipsecme.ike.sa import IkeSa
 from ipsecme.ike.services import Datagram, Services
 from ipsecme.ike.state import IkeState
@@ -34,6 +36,7 @@ from ipsecme.wire.numbers import ExchangeType, NotifyType
 
 if TYPE_CHECKING:
     from collections import Counter
+    from collections.abc import Callable, Sequence
 
     from ipsecme.base import Rng
     from ipsecme.crypto.ke import KeyExchangeProvider
@@ -214,7 +217,7 @@ class Endpoint:
         encapsulated = peer.remote_port == self.config.nat_port
         local_port = self.config.nat_port if encapsulated else self.config.ike_port
         path = Path(
-            Transport(peer.local_address, local_port),
+            Transport(self._services.host.caller(peer), local_port),
             Transport(peer.remote_address, peer.remote_port),
             encapsulated,
         )
@@ -285,6 +288,22 @@ class Endpoint:
         sa = self._services.inbound_spis.get(spi)
         if sa is not None:
             sa.last_inbound_at = max(sa.last_inbound_at, now)
+
+    def handle_addresses(
+        self,
+        addresses: Sequence[str],
+        now: float,
+        route: Callable[[str], str | None] | None = None,
+    ) -> None:
+        """Hear which addresses this host has now; SAs leave those that are gone (RFC 4555).
+
+        `route` returns the address from which the host would send to another, or None where no way
+        leads; call again when its answers change. It must not call the endpoint.
+        """
+        self._services.host = HostAddresses(tuple(addresses), route)
+        for sa in list(self._sas.values()):
+            react_to_addresses(sa, now)
+            self._settle(sa, now)
 
     def handle_expiring(self, spi: int, now: float) -> None:
         """Rekey a Child SA whose sequence numbers run out."""

@@ -120,7 +120,7 @@ class ChildSaClosed(NamedTuple):
 
 
 class PathChanged(NamedTuple):
-    """The peer's authenticated messages come by another way now (RFC 7296, section 2.23)."""
+    """One end is elsewhere: its NAT did it (RFC 7296, section 2.23), or it moved (RFC 4555)."""
 
     connection: str
     ike_spi: str

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING
 
 from ipsecme.ike.jobs import (
     CheckLiveness,
+    CheckRoute,
     CloseChild,
     CloseIke,
     CreateChild,
     Job,
     RekeyChild,
+    TellAddresses,
+    UpdateAddresses,
 )
 from ipsecme.ike.tasks.auth_lifetime import AuthLifetime
 from ipsecme.ike.tasks.authenticate import Authenticate
@@ -27,6 +30,14 @@ from ipsecme.ike.tasks.fragmentation import Fragmentation
 from ipsecme.ike.tasks.ike_rekey import IkeRekey
 from ipsecme.ike.tasks.informational import DeleteChild, DeleteIke, Inform, Liveness
 from ipsecme.ike.tasks.init import Init
+from ipsecme.ike.tasks.mobike import (
+    AddressUpdate,
+    AnswerAddresses,
+    Mobike,
+    NatMapping,
+    RouteCheck,
+    TellAddress,
+)
 from ipsecme.ike.tasks.natd import NatDetection
 from ipsecme.ike.tasks.window_size import WindowSize
 from ipsecme.wire.ike import SaPayload
@@ -81,7 +92,7 @@ ROWS: tuple[Row, ...] = (
         ExchangeType.IKE_AUTH,
         _any,
         frozenset({_P.IDi}),
-        (Authenticate, AuthLifetime, ChildCreate, WindowSize),
+        (Authenticate, AuthLifetime, ChildCreate, WindowSize, Mobike),
         "authenticate the peer and create the first Child SA",
     ),
     Row(
@@ -109,8 +120,8 @@ ROWS: tuple[Row, ...] = (
         ExchangeType.INFORMATIONAL,
         _any,
         frozenset(),
-        (Inform,),
-        "delete, notify, or show a sign of life",
+        (Inform, AnswerAddresses),
+        "delete, notify, move, or show a sign of life",
     ),
 )
 
@@ -130,7 +141,7 @@ def opening_tasks() -> list[Task]:
 
 def authenticating_tasks(first: ChildConfig | None) -> list[Task]:
     """Return fresh tasks for our IKE_AUTH, with the Child SA that comes with it."""
-    return [Authenticate(), AuthLifetime(), ChildCreate(first), WindowSize()]
+    return [Authenticate(), AuthLifetime(), ChildCreate(first), WindowSize(), Mobike()]
 
 
 def tasks_for(job: Job, sa: IkeSa) -> tuple[ExchangeType, list[Task]] | None:
@@ -149,5 +160,11 @@ def tasks_for(job: Job, sa: IkeSa) -> tuple[ExchangeType, list[Task]] | None:
     if isinstance(job, CloseIke):
         return ExchangeType.INFORMATIONAL, [DeleteIke(job.reason)]
     if isinstance(job, CheckLiveness):
-        return ExchangeType.INFORMATIONAL, [Liveness()]
+        return ExchangeType.INFORMATIONAL, [Liveness(), NatMapping()]
+    if isinstance(job, UpdateAddresses):
+        return ExchangeType.INFORMATIONAL, [AddressUpdate()]
+    if isinstance(job, TellAddresses):
+        return ExchangeType.INFORMATIONAL, [TellAddress()]
+    if isinstance(job, CheckRoute):
+        return ExchangeType.INFORMATIONAL, [RouteCheck()]
     return ExchangeType.CREATE_CHILD_SA, [IkeRekey()]

@@ -11,12 +11,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CheckLiveness",
+    "CheckRoute",
     "CloseChild",
     "CloseIke",
     "CreateChild",
     "Job",
     "RekeyChild",
     "RekeyIke",
+    "TellAddresses",
+    "UpdateAddresses",
 ]
 
 
@@ -60,4 +63,29 @@ class CheckLiveness:
     """Ask whether the peer is there."""
 
 
-Job = CreateChild | RekeyChild | RekeyIke | CloseChild | CloseIke | CheckLiveness
+@dataclass(slots=True, frozen=True)
+class CheckRoute:
+    """Ask whether the peer receives where it says that it is (RFC 4555, section 3.7)."""
+
+
+@dataclass(slots=True, frozen=True)
+class TellAddresses:
+    """Tell the peer our other addresses (RFC 4555, section 3.6)."""
+
+
+@dataclass(slots=True, frozen=True)
+class UpdateAddresses:
+    """Have the peer's SAs follow us (RFC 4555, section 3.5)."""
+
+
+Job = (
+    CreateChild
+    | RekeyChild
+    | RekeyIke
+    | CloseChild
+    | CloseIke
+    | CheckLiveness
+    | CheckRoute
+    | TellAddresses
+    | UpdateAddresses
+)

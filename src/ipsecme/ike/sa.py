@@ -7,7 +7,6 @@ messages travel is `Dialogue`'s business, what exchanges mean the tasks'.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ipsecme.base import LocalMisuse, PeerError, TimerTable
@@ -15,7 +14,6 @@ from ipsecme.crypto.protection import protection
 from ipsecme.ike import events
 from ipsecme.ike.child import ChildSa, rekey_delay
 from ipsecme.ike.children import Children
-from ipsecme.ike.config import Retransmission
 from ipsecme.ike.dialogue import Dialogue
 from ipsecme.ike.exchange import authenticating_tasks, opening_tasks, tasks_for
 from ipsecme.ike.failures import AuthenticationFailed, ends_ike_sa, passes_by, reason_of
@@ -26,8 +24,9 @@ from ipsecme.ike.jobs import (
     Job,
     RekeyIke,
 )
+from ipsecme.ike.mobility import Mobility, follow_nat
 from ipsecme.ike.reauthentication import reauthentication_delay
-from ipsecme.ike.schedule import IkeTimer, on_timer
+from ipsecme.ike.schedule import IkeTimer, on_timer, patience
 from ipsecme.ike.state import IkeState
 from ipsecme.ike.tasks.certificates import PeerWishes
 from ipsecme.ike.tasks.child_create import ChildCreate
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from ipsecme.crypto.suite import IkeSuite
     from ipsecme.ike.auth.proof import Authenticated
     from ipsecme.ike.collision import Nonces
-    from ipsecme.ike.config import ChildConfig, Identity, PeerConfig
+    from ipsecme.ike.config import ChildConfig, Identity, PeerConfig, Retransmission
     from ipsecme.ike.context import ExchangeContext
     from ipsecme.ike.services import Services
     from ipsecme.ike.tasks.base import Task
@@ -53,7 +52,6 @@ if TYPE_CHECKING:
 __all__ = ["IkeSa"]
 
 _LINGER_SECONDS = 30.0  # a closed IKE SA still answers repeated requests
-_DELETE_TRIES = 4
 _PUT_OFF_SECONDS = 300.0
 _DOUBT_SECONDS = 3.0  # how long to hope for a better answer after a bad unprotected one
 
@@ -87,6 +85,7 @@ class IkeSa:
         self.peer: PeerConfig | None = candidates[0] if original_initiator else None
         self.peer_identity: Identity | None = None
         self.state = IkeState.HALF_OPEN
+        self.mobility = Mobility()
         self.dialogue = Dialogue(self)
         self.timers: TimerTable[IkeTimer | int] = TimerTable()
         self.children = Children(self)
@@ -175,10 +174,7 @@ class IkeSa:
     @property
     def retransmission(self) -> Retransmission:
         """When to repeat requests; a Delete is not worth waiting long for."""
-        usual = self.peer.retransmission if self.peer else Retransmission()
-        if self.state is IkeState.CLOSING:
-            return replace(usual, tries=min(usual.tries, _DELETE_TRIES))
-        return usual
+        return patience(self)
 
     @property
     def is_live(self) -> bool:
@@ -234,19 +230,6 @@ class IkeSa:
         if not self.original_initiator:
             ours, theirs = theirs, ours
         self.sealing, self.opening = ours, theirs
-
-    def note_nat(self, *, local: bool, remote: bool) -> None:
-        """Remember who is behind a NAT; move to the NAT traversal port as initiator (2.23)."""
-        self.local_behind_nat, self.remote_behind_nat = local, remote
-        needs_udp = local or remote or self.forces_encapsulation
-        if self.original_initiator and needs_udp and not self.path.encapsulated:
-            port = self.services.config.nat_port
-            here, there = self.path.local, self.path.remote
-            self.path = self.path._replace(
-                local=here._replace(port=port),
-                remote=there._replace(port=port),
-                encapsulated=True,
-            )
 
     def become_established(
         self, proof: Authenticated, now: float, *, initial_contact: bool
@@ -318,18 +301,17 @@ class IkeSa:
     def hear_from_peer(self, path: Path, now: float) -> None:
         """Note a sign of life, and follow a peer whose NAT gave it another port (2.23)."""
         self.last_inbound_at = now
-        if path == self.path or not self.remote_behind_nat or self.local_behind_nat:
-            if self.state is IkeState.HALF_OPEN and not self.original_initiator:
-                self.path = path  # from port 500 to the NAT traversal port
-            return
-        old, self.path = self.path, path
-        if self.state is IkeState.HALF_OPEN:
-            return
-        self.services.publish(events.PathChanged(self.name, self.handle, old, path))
-        self.children.follow(self.child_path(path))
+        follow_nat(self, path)
 
     def child_path(self, path: Path) -> Path:
-        """Return the path for ESP: inside UDP only where there is a NAT, or policy wants it so."""
+        """Return the path for ESP: inside UDP only where there is a NAT, or policy wants it so.
+
+        With MOBIKE it is that of the IKE SA, however a message came (RFC 4555, section 3.3).
+        """
+        if self.mobility.is_agreed:
+            if self.mobility.held is not None:
+                return self.mobility.held
+            path = self.path
         needs_udp = self.local_behind_nat or self.remote_behind_nat or self.forces_encapsulation
         return path._replace(encapsulated=needs_udp and path.encapsulated)
 
@@ -465,6 +447,7 @@ class IkeSa:
         new.peer, new.peer_identity = self.peer, self.peer_identity
         new.local_behind_nat, new.remote_behind_nat = self.local_behind_nat, self.remote_behind_nat
         new.fragmentation = self.fragmentation
+        new.mobility = self.mobility
         new.established_at = self.established_at
         due = self.timers.deadline(IkeTimer.REAUTHENTICATE)
         if due is not None:
@@ -480,6 +463,10 @@ class IkeSa:
         self.children.move_to(new.children)
         self.heir = new
         new.jobs, self.jobs = self.jobs, deque()
+        if self.mobility.is_agreed:
+            new.path = self.path
+            new.local_behind_nat = self.local_behind_nat
+            new.remote_behind_nat = self.remote_behind_nat
         self.state = IkeState.REKEYED
         for timer in _TIMERS_OF_THE_LIVING:
             self.timers.disarm(timer)

@@ -6,8 +6,10 @@ Repetition of requests is `Dialogue`'s, lifetimes of Child SAs are `Children`'s.
 from __future__ import annotations
 
 import enum
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ipsecme.ike.config import Retransmission
 from ipsecme.ike.jobs import CheckLiveness, RekeyIke
 from ipsecme.ike.reauthentication import reauthenticate
 from ipsecme.ike.state import IkeState
@@ -16,7 +18,10 @@ from ipsecme.wire.encap import NAT_KEEPALIVE
 if TYPE_CHECKING:
     from ipsecme.ike.sa import IkeSa
 
-__all__ = ["IkeTimer", "on_timer"]
+__all__ = ["IkeTimer", "on_timer", "patience"]
+
+_DELETE_TRIES = 4
+_TRIES_FOR_MOVERS = 6  # more; five minutes in all (RFC 4555, section 3.11)
 
 
 class IkeTimer(enum.Enum):
@@ -54,6 +59,19 @@ def on_timer(sa: IkeSa, timer: IkeTimer, now: float) -> None:
             sa.timers.arm(IkeTimer.KEEPALIVE, now + sa.services.config.keepalive)
         case IkeTimer.LINGER:
             sa.services.registry.release(sa)
+
+
+def patience(sa: IkeSa) -> Retransmission:
+    """Return when to repeat requests.
+
+    A Delete is not worth waiting long for, a peer that may be about to move is.
+    """
+    usual = sa.peer.retransmission if sa.peer else Retransmission()
+    if sa.state is IkeState.CLOSING:
+        return replace(usual, tries=min(usual.tries, _DELETE_TRIES))
+    if sa.mobility.is_agreed and not sa.mobility.is_client and usual == Retransmission():
+        return replace(usual, tries=usual.tries + _TRIES_FOR_MOVERS)
+    return usual
 
 
 def _expire(sa: IkeSa, now: float) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter, deque
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from ipsecme.ike.host_addresses import HostAddresses
+
 if TYPE_CHECKING:
     from ipsecme.base import Path, Rng
     from ipsecme.crypto.ke import KeyExchangeProvider
@@ -66,6 +68,7 @@ class Services:
         "datagrams",
         "events",
         "fresh_events",
+        "host",
         "inbound_spis",
         "key_exchange",
         "questions",
@@ -89,6 +92,7 @@ class Services:
         self.events: deque[Event] = deque()
         self.fresh_events: list[Event] = []
         self.counters: Counter[str] = Counter()
+        self.host = HostAddresses()
         self.inbound_spis: dict[int, IkeSa] = {}
         self.questions: dict[int, IkeSa] = {}
         self._last_question = 0
