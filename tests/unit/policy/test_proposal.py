@@ -215,6 +215,7 @@ def test_an_unknown_transform_makes_only_itself_unacceptable() -> None:
 def test_proposals_of_other_protocols_and_spi_sizes_are_passed_over() -> None:
     accepted = ours_esp("aes256gcm16")
     authentication_header = WireProposal(1, ProtocolId.AH, SPI, (SHA_256, NO_ESN))
+    refuse(authentication_header._replace(transforms=(GCM_256, NO_ESN)), *accepted)
     wrong_size = esp(GCM_256, NO_ESN, number=2, spi=bytes(8))
     right = esp(GCM_256, NO_ESN, number=3)
     assert choose([authentication_header, wrong_size, right], accepted, 4).proposal == right

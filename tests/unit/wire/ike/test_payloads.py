@@ -153,7 +153,7 @@ def test_the_flags_of_known_payloads_are_ignored_and_sent_as_zero(flags: int) ->
     assert encode_chain(payloads)[1] == b"\0\0\0\5\xff"
 
 
-@pytest.mark.parametrize("flags", [0x00, 0x80, 0xFF])
+@pytest.mark.parametrize("flags", [0x00, 0x7F, 0x80, 0xFF])
 def test_the_flags_of_unknown_payloads_are_kept(flags: int) -> None:
     (payload,) = payloads = decode_chain(77, bytes((0, flags, 0, 5, 0xFF)))
     assert isinstance(payload, UnknownPayload)
