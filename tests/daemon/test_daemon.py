@@ -190,7 +190,7 @@ def test_a_tunnel_over_ipv6(lab: Lab) -> None:
         gateway.start()
     west.up()
     assert_ping(west, east)
-    assert west.ike_sa().remote == "[2001:db8::2]:500"
+    assert west.ike_sa().remote == "[2001:db8::2]:4500"
 
 
 def test_a_wanted_connection_comes_up_when_the_peer_does_and_comes_back(lab: Lab) -> None:

@@ -112,6 +112,11 @@ class Driver:
         self._feed(self.endpoint.handle_expiring, spi, self._loop.time())
         self._drain()
 
+    def note_addresses(self, addresses: Sequence[str], route: Callable[[str], str | None]) -> None:
+        """Tell the engine which addresses this host has, and by which it reaches others."""
+        self._feed(self.endpoint.handle_addresses, addresses, self._loop.time(), route)
+        self._drain()
+
     def failed(self, text: str) -> None:
         """Pass on that the data plane has ended."""
         self._on_lost(text)

@@ -11,6 +11,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from ipsecme.base import LocalMisuse, SystemRefused
+from ipsecme.daemon.addresses import AddressWatch, source_towards
 from ipsecme.daemon.control import ControlServer
 from ipsecme.daemon.driver import Driver
 from ipsecme.daemon.history import History
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from ipsecme.daemon.configuration import Configuration
     from ipsecme.dataplane import DataPlane
+    from ipsecme.dataplane.user.settings import UserSettings
 
 __all__ = ["Gateway"]
 
@@ -91,6 +93,9 @@ class Gateway:
         sockets.attach(loop, driver.receive)
         ending.callback(sockets.detach, loop)
         await driver.start()
+        watch = _watch_addresses(driver, settings.user)
+        watch.start(loop)
+        ending.callback(watch.stop, loop)
         keep_up.start()
         return driver, keep_up
 
@@ -102,6 +107,15 @@ class Gateway:
 async def _say_goodbye(driver: Driver) -> None:
     if not await driver.shut_down(_FAREWELL_SECONDS):
         log.warning("shutdown_unconfirmed", msg="some peers did not confirm the end of their SAs")
+
+
+def _watch_addresses(driver: Driver, settings: UserSettings) -> AddressWatch:
+    """Have the engine hear of addresses and routes; our own routes into the tunnel do not count."""
+
+    def route(remote: str) -> str | None:
+        return source_towards(remote, settings.mark)
+
+    return AddressWatch(settings, lambda addresses: driver.note_addresses(addresses, route))
 
 
 def _open_key_log(folder: Path) -> KeyLog:

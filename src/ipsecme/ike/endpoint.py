@@ -16,7 +16,6 @@ from ipsecme.crypto.ke import SystemKeyExchange
 from ipsecme.ike.admission import Admission, Verdict
 from ipsecme.ike.events import ChildSaFailed, IkeSaClosed, IkeSaEstablished, IkeSaFailed
 from ipsecme.ike.failures import notify_of, reason_of
-from ipsecme.ike.host_addresses import HostAddresses
 from ipsecme.ike.jobs import CreateChild, RekeyChild, RekeyIke
 from ipsecme.ike.mobility import react_to_addresses
 from ipsecme.ike.sa import IkeSa
@@ -300,8 +299,12 @@ class Endpoint:
         `route` returns the address from which the host would send to another, or None where no way
         leads; call again when its answers change. It must not call the endpoint.
         """
-        self._services.host = HostAddresses(tuple(addresses), route)
+        services = self._services
+        before, services.host = services.host, services.host.replaced_by(addresses, route)
+        is_same = before.addresses == services.host.addresses
         for sa in list(self._sas.values()):
+            if is_same and not sa.mobility.is_client and not sa.original_initiator:
+                continue  # routes alone matter to the end that chooses
             react_to_addresses(sa, now)
             self._settle(sa, now)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ipsecme.base import LocalMisuse, packed_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ipsecme.base import Path
     from ipsecme.ike.config import PeerConfig
@@ -24,7 +24,7 @@ _MOST_ANNOUNCED = 8
 
 
 class HostAddresses(NamedTuple):
-    """`addresses` are all that the host has now, none while nobody has told.
+    """`addresses` are all that the host has now, `gone` those that it had; none while unknown.
 
     `route` returns the address from which the host would send to another, or None where no way
     leads; without it any address of the same IP version serves.
@@ -32,6 +32,14 @@ class HostAddresses(NamedTuple):
 
     addresses: tuple[str, ...] = ()
     route: Callable[[str], str | None] | None = None
+    gone: frozenset[str] = frozenset()
+
+    def replaced_by(
+        self, addresses: Sequence[str], route: Callable[[str], str | None] | None
+    ) -> HostAddresses:
+        """Return what is true from now on."""
+        gone = (self.gone | set(self.addresses)) - set(addresses)
+        return HostAddresses(tuple(addresses), route, gone)
 
     def usable(self, peer: PeerConfig, remote: str) -> list[str]:
         """Return the addresses from which a peer's address may be called, in the host's order."""

@@ -84,11 +84,11 @@ def react_to_addresses(sa: IkeSa, now: float) -> None:
         _leave_vanished(sa, now)
         return
     mobility.refused.clear()
-    best = _best_path(sa, peer)
-    if mobility.is_client and best is not None and best != sa.path:
-        move(sa, best, now)
-    elif not mobility.is_client and best is not None and not _is_ours(sa, sa.path.local.address):
-        _shift(sa, best, now)
+    may_change = mobility.is_client or _has_lost_address(sa)
+    best = _best_path(sa, peer) if may_change else None
+    if best is not None and best != sa.path:
+        change = move if mobility.is_client else _shift
+        change(sa, best, now)
     elif sa.services.host.announced(peer, sa.path) != mobility.announced:
         sa.queue(TellAddresses(), now)
 
@@ -283,13 +283,13 @@ def _are_same_ends(one: Path, other: Path | None) -> bool:
     return other is not None and (one.local, one.remote) == (other.local, other.remote)
 
 
-def _is_ours(sa: IkeSa, address: str) -> bool:
-    return address in sa.services.host.addresses
+def _has_lost_address(sa: IkeSa) -> bool:
+    return sa.path.local.address in sa.services.host.gone
 
 
 def _leave_vanished(sa: IkeSa, now: float) -> None:
     """Change only the path of an IKE SA that is not yet, or no longer, in use."""
-    if _is_ours(sa, sa.path.local.address) or sa.peer is None:
+    if sa.peer is None or not _has_lost_address(sa):
         return
     best = _best_path(sa, sa.peer)
     if best is not None:
