@@ -9,6 +9,8 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,17 +19,17 @@ from ipsecme.lab import demo_kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 DEMO = (sys.executable, "-m", "ipsecme.cli", "demo")
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A place for temporary files of this test alone."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
-    return tmp_path
+def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A place for temporary files of this test alone, with a name short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="kept-") as made:
+        monkeypatch.setenv("TMPDIR", made)
+        monkeypatch.setattr("tempfile.tempdir", None)
+        yield Path(made)
 
 
 @pytest.fixture
