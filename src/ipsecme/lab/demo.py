@@ -73,6 +73,7 @@ class Demo:
         self._tell = tell
         self._watch: LinkWatch
         self._capture: Capture | None = None
+        self._listening = contextlib.ExitStack()
 
     def run(self) -> DemoReport:
         """Do all steps; what goes wrong is in the report. Nothing is left, except on request.
@@ -89,10 +90,10 @@ class Demo:
             self.report.problems.append(str(error))
             is_kept = self._plan.keep
         finally:
-            if not is_kept:
+            if is_kept:
+                self._listening.close()
+            else:
                 self._clean_up()
-            elif self._capture is not None:
-                self._capture.stop()
             self.report.seconds = time.monotonic() - began
         return self.report
 
@@ -123,10 +124,10 @@ class Demo:
         self.stage = Stage(self.lab, problems, keys=self._plan.keys, is_apart=is_apart)
         outside = self.stage.west.site.outside
         self._watch = LinkWatch(outside, self.lab.folder / "strange.pcap")
-        self.lab.at_end(self._watch.stop)
+        self._listening.callback(self._watch.stop)
         if self._plan.capture:
             self._capture = Capture(outside, self._plan.capture)
-            self.lab.at_end(self._capture.stop)
+            self._listening.callback(self._capture.stop)
         west, east = self.stage.west.site, self.stage.east.site
         return f"west {west.address} and east {east.address}, a link between them"
 
@@ -217,6 +218,7 @@ class Demo:
         began = time.monotonic()
         with _undisturbed():
             try:
+                self._listening.close()
                 self.lab.close()
             except StepFailed as error:
                 self.report.problems.append(str(error))
