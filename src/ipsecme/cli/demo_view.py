@@ -65,8 +65,8 @@ class Narrator:
             self._spinner = None
         title, self._running = self._running, ""
         if title:
-            line = Text(mark.ljust(_MARK_WIDTH), style=style)
-            line.append(title.ljust(_TITLE_WIDTH), style="none")
+            line = Text().append(mark.ljust(_MARK_WIDTH), style=style)
+            line.append(title.ljust(_TITLE_WIDTH))
             line.append(after.rjust(_TIME_WIDTH), style="dim").rstrip()
             self._console.print(line, soft_wrap=True)
 
@@ -90,7 +90,7 @@ def show_report(report: DemoReport) -> None:
     console.print()
     console.print(table)
     for problem in report.problems:
-        line = Text("problem  ", style="bold red").append(plain_lines(problem), style="none")
+        line = Text().append("problem  ", style="bold red").append(plain_lines(problem))
         console.print(line, soft_wrap=True)
 
 

@@ -38,10 +38,8 @@ def show_status(reply: StatusReply, sheet: Sheet | None = None) -> None:
     sheet = sheet or Sheet()
     up = sum(connection.state == "up" for connection in reply.connections)
     total = count(len(reply.connections), "connection")
-    head = Text(f"ipsecme {plain(reply.version)}", style="bold")
-    head.append(
-        f"  pid {reply.pid}, running for {duration(reply.uptime)}, {up} of {total} up", style="none"
-    )
+    head = Text().append(f"ipsecme {plain(reply.version)}", style="bold")
+    head.append(f"  pid {reply.pid}, running for {duration(reply.uptime)}, {up} of {total} up")
     sheet.head(head)
     if reply.half_open:
         sheet.row("half-open", count(reply.half_open, "IKE SA"))
@@ -53,7 +51,7 @@ def show_status(reply: StatusReply, sheet: Sheet | None = None) -> None:
 
 def _show_connection(connection: ConnectionStatus, sheet: Sheet) -> None:
     """Print the block of one connection."""
-    head = Text(plain(connection.name), style="bold")
+    head = Text().append(plain(connection.name), style="bold")
     head.append(f"  {connection.state}", style=_STATE_STYLES.get(connection.state, "bold red"))
     established = [sa.established for sa in connection.ike_sas if sa.established is not None]
     if connection.state == "up" and established:
@@ -78,8 +76,8 @@ def _show_connection(connection: ConnectionStatus, sheet: Sheet) -> None:
 def show_up(name: str, connection: ConnectionStatus | None, seconds: float) -> None:
     """Print what came up."""
     sheet = Sheet()
-    head = Text(plain(name), style="bold").append("  up", style="bold green")
-    sheet.head(head.append(f" after {duration(seconds)}", style="none"))
+    head = Text().append(plain(name), style="bold").append("  up", style="bold green")
+    sheet.head(head.append(f" after {duration(seconds)}"))
     for sa in connection.ike_sas if connection else ():
         sheet.row("remote", _end(sa.remote_id, sa.remote))
         sheet.row("ike", sa.suite)
@@ -91,10 +89,10 @@ def show_up(name: str, connection: ConnectionStatus | None, seconds: float) -> N
 
 def _show_error(error: LastError, sheet: Sheet) -> None:
     """Print what went wrong last and what to try."""
-    text = Text(plain(error.reason.replace("_", " ")), style="red")
-    text.append(f", {_ago(error.seconds_ago)}", style="none")
+    text = Text().append(plain(error.reason.replace("_", " ")), style="red")
+    text.append(f", {_ago(error.seconds_ago)}")
     if error.detail:
-        text.append(f": {plain(error.detail)}", style="none")
+        text.append(f": {plain(error.detail)}")
     sheet.row("last error", text)
     sheet.row("try", error.hint, style="yellow")
 
@@ -118,7 +116,7 @@ def _end(identity: str, address: str) -> str:
 
 
 def _show_child_sa(child: ChildStatus, sheet: Sheet) -> None:
-    head = Text("child ", style="none").append(plain(child.name), style="bold")
+    head = Text("child ").append(plain(child.name), style="bold")
     is_fine = child.state == "installed"
     head.append(f"  {plain(child.state)}", style="green" if is_fine else "yellow")
     head.append(f" for {duration(child.age)}")

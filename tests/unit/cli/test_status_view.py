@@ -77,6 +77,12 @@ def test_a_terminal_gets_colours_and_all_words_within_its_width(width: int) -> N
     assert "".join("".join(lines).split()) == "".join(PIPED.split())
 
 
+def test_only_what_matters_stands_out() -> None:
+    lines = shown(STATUS, terminal=True).splitlines()
+    assert lines[0].startswith("\x1b[1mipsecme 1.2.3\x1b[0m  pid 4711")
+    assert "\x1b[1moffice\x1b[0m\x1b[1;32m  up\x1b[0m for 3 min 12 s" in lines
+
+
 def test_what_wraps_is_aligned_under_its_value() -> None:
     lines = without_colours(shown(STATUS, width=50, terminal=True)).splitlines()
     number = next(i for i, line in enumerate(lines) if "8a8fb2a9c1d00500" in line)
