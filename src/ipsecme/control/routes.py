@@ -7,9 +7,9 @@
     POST /v1/connections/NAME/rekey      RekeyRequest -> RekeyReply
     GET  /v1/events                      -> one JSON object a line, until the client goes
 
-An answer with another status than 200 has an ErrorReply as its body. Each event has `time` (seconds
-since 1970), `level` (``info`` or ``warning``), `event` (the name of the event in snake case), `text`
-(a sentence), `connection`, and fields of its own.
+An answer with another status than 200 has an ErrorReply as its body. Each event has `time` (in
+seconds since 1970), `level` (``info`` or ``warning``), `event` (its name in snake case), `text` (a
+sentence), `connection`, and fields of its own.
 """
 
 from __future__ import annotations
