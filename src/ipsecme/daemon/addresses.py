@@ -33,7 +33,8 @@ _WILDCARDS = {4: "0.0.0.0", 6: "::"}  # noqa: S104 - compared with, not bound to
 class AddressWatch:
     """Calls `on_change` with all addresses that may be used, at the start and after each change.
 
-    Left out are those of the tunnel's own device, and those that the daemon does not listen on.
+    Left out are those of interfaces that are switched off, those of the tunnel's own device, and
+    those that the daemon does not listen on.
     """
 
     def __init__(self, settings: UserSettings, on_change: Callable[[Sequence[str]], None]) -> None:
@@ -88,11 +89,11 @@ class AddressWatch:
         """Ask by a socket of its own: announcements may come between the answers."""
         asking = Netlink()
         try:
-            packed = asking.addresses(except_of=_index(self._settings.tun_name))
+            links, packed = asking.links_up(), asking.interface_addresses()
         finally:
             asking.close()
-        found = [ipaddress.ip_address(address) for address in packed]
-        found.sort(key=lambda address: (address.version, address.packed))
+        usable = {index for index, name in links.items() if name != self._settings.tun_name}
+        found = [ipaddress.ip_address(octets) for index, octets in packed if index in usable]
         listen = self._settings.listen
         return [
             str(address)
@@ -115,10 +116,3 @@ def source_towards(remote: str, mark: int) -> str | None:
             return str(ipaddress.ip_address(probe.getsockname()[0]))
     except OSError:
         return None
-
-
-def _index(name: str) -> int:
-    try:
-        return socket.if_nametoindex(name)
-    except OSError:
-        return 0  # not there yet; no interface has this number

@@ -42,11 +42,12 @@ _NETLINK_ROUTE = 0
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP = 0x1, 0x4, 0x300
 _NLM_F_EXCL, _NLM_F_CREATE = 0x200, 0x400
+_RTM_GETLINK = 18
 _RTM_NEWLINK, _RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 16, 20, 21, 22
 _RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
 _RTM_NEWRULE, _RTM_DELRULE = 32, 33
 
-_IFLA_MTU, _IFLA_TXQLEN = 4, 13
+_IFLA_IFNAME, _IFLA_MTU, _IFLA_TXQLEN = 3, 4, 13
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x02, 0x200
 _RTA_DST, _RTA_OIF, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_TABLE = 1, 4, 6, 7, 15
@@ -107,15 +108,29 @@ class Netlink:
 
     def addresses(self, *, except_of: int) -> set[bytes]:
         """Return the IPv4 and IPv6 addresses of this host, those of one interface left out."""
-        found: set[bytes] = set()
+        return {address for index, address in self.interface_addresses() if index != except_of}
+
+    def interface_addresses(self) -> list[tuple[int, bytes]]:
+        """Return every IPv4 and IPv6 address of this host with the index of its interface."""
+        found = []
         for family in (socket.AF_INET, socket.AF_INET6):
             body = _ifaddrmsg.pack(family, 0, 0, 0, 0)
             for answer in self._dump(Request(_RTM_GETADDR, _NLM_F_DUMP, body)):
-                if _ifaddrmsg.unpack_from(answer)[4] == except_of:
-                    continue
                 values = dict(_attributes(answer[_ifaddrmsg.size :]))
                 address = values.get(_IFA_LOCAL) or values.get(_IFA_ADDRESS)
-                found |= {address} if address else set()
+                if address:
+                    found.append((_ifaddrmsg.unpack_from(answer)[4], address))
+        return found
+
+    def links_up(self) -> dict[int, str]:
+        """Return index and name of the interfaces that are switched on."""
+        found = {}
+        body = _ifinfomsg.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+        for answer in self._dump(Request(_RTM_GETLINK, _NLM_F_DUMP, body)):
+            _, _, index, flags, _ = _ifinfomsg.unpack_from(answer)
+            if flags & _IFF_UP:
+                name = dict(_attributes(answer[_ifinfomsg.size :])).get(_IFLA_IFNAME, b"")
+                found[index] = name.rstrip(b"\0").decode(errors="replace")
         return found
 
     def routes(self, family: int, table: int) -> list[tuple[bytes, int, int]]:
