@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ipsecme.lab import vm
 from ipsecme.lab.ipsecme import Ipsecme
 from ipsecme.lab.peer import Tunnel
 from ipsecme.lab.sites import INNER_IPV4, INNER_IPV6, two_sites
 from ipsecme.lab.story import Story
+from ipsecme.lab.vm_python import run_program
 
 if TYPE_CHECKING:
     from ipsecme.lab.network import Lab
@@ -51,5 +49,5 @@ def test_on_this_machine(lab: Lab) -> None:
 @pytest.mark.slow
 def test_in_a_virtual_machine() -> None:
     """The kernel there is the distribution's own, and has all that this machine's may lack."""
-    result = vm.run(shlex.join([sys.executable, "-B", str(BRIEF_STORY)]), seconds=600)
+    result = run_program(BRIEF_STORY, seconds=900)
     assert result.status == 0, result.output
