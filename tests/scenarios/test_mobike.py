@@ -39,7 +39,7 @@ pytestmark = [
 TUNNEL = Tunnel(psk="a secret of both gateways")
 OFFICE, CAFE = "192.0.2.1", "172.16.0.2"
 CAFE_OUTSIDE, GATEWAY = "198.51.100.1", "203.0.113.2"
-MOST_LOST = 200  # of the datagrams that are sent every ten milliseconds
+MOST_LOST = 100  # of the datagrams that are sent every ten milliseconds
 
 
 @dataclass

@@ -209,7 +209,8 @@ class Pair:
         self.link = link or Link()
         self.now = 100.0
         self.nat = nat
-        self._nat_ports: dict[int, int] = {}
+        self.behind_nat = {A}
+        self._nat_ports: dict[Transport, int] = {}
         self._queue: list[tuple[float, int, Node, Datagram]] = []
         self._count = 0
         self.sent: list[tuple[str, Datagram]] = []
@@ -312,14 +313,14 @@ class Pair:
     def cross(self, sender: Node, datagram: Datagram) -> Datagram | None:
         """Turn the path round for the receiver, through the NAT in front of `a` if there is one."""
         local, remote, encapsulated = datagram.path
-        if self.nat and sender is self.a:
-            port = self._nat_ports.setdefault(local.port, 40_000 + local.port)
+        if self.nat and sender is self.a and local.address in self.behind_nat:
+            port = self._nat_ports.setdefault(local, 40_000 + local.port)
             local = Transport(NAT_ADDRESS, port)
-        if self.nat and sender is self.b:
+        if self.nat and sender is self.b and remote.address in {NAT_ADDRESS, *self.behind_nat}:
             inside = next((i for i, o in self._nat_ports.items() if o == remote.port), None)
-            if inside is None:
+            if inside is None or remote.address != NAT_ADDRESS:
                 return None
-            remote = Transport(A, inside)
+            remote = inside
         return Datagram(datagram.data, Path(remote, local, encapsulated))
 
     def rebind_nat(self) -> None:
