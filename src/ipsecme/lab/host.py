@@ -32,6 +32,7 @@ class Host:
         """Create the namespace; raises `LabUnavailable` where the system does not allow it."""
         self.name = name
         self.folder = folder
+        self.programs: list[Process] = []
         folder.mkdir(parents=True, exist_ok=True)
         self.namespace = Namespace(name)
         # Link-local addresses need not wait for duplicates either; where /proc/sys is read-only
@@ -78,7 +79,7 @@ class Host:
         private_run: bool = False,
     ) -> Process:
         """Start a program; its output is appended to `NAME.log` in the folder of the host."""
-        return Process(
+        process = Process(
             self.namespace,
             f"{name} on {self.name}",
             argv,
@@ -86,6 +87,8 @@ class Host:
             environment=environment,
             private_run=private_run,
         )
+        self.programs.append(process)
+        return process
 
     def run(
         self,

@@ -13,6 +13,7 @@ import errno
 import fcntl
 import itertools
 import os
+import signal
 import subprocess
 import threading
 from pathlib import Path
@@ -24,7 +25,7 @@ from ipsecme.lab.errors import LabUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = ["Namespace", "abandoned_namespaces", "in_new_thread", "namespaces_of_this_process"]
+__all__ = ["Namespace", "abandoned_namespaces", "in_new_thread", "remove_abandoned"]
 
 DIRECTORY: Final = Path("/run/netns")
 _PREFIX: Final = "ipsecme-"
@@ -94,13 +95,7 @@ class Namespace:
 
     def processes(self) -> list[int]:
         """Return the pids of all processes that live in the namespace."""
-        inode = os.fstat(self._descriptor).st_ino
-        found = []
-        for entry in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):  # ended meanwhile, or not ours to look at
-                if (entry / "ns/net").stat().st_ino == inode:
-                    found.append(int(entry.name))
-        return found
+        return _processes_in(self.path)
 
     def delete(self) -> None:
         """Remove the name; the kernel ends the namespace with its last process or socket."""
@@ -142,14 +137,20 @@ def in_new_thread(function: Callable[[], _Result]) -> _Result:
     return results[0]
 
 
-def namespaces_of_this_process() -> list[str]:
-    """Names of namespaces that this process made and did not delete."""
-    return [name for name, pid in _names() if pid == os.getpid()]
-
-
 def abandoned_namespaces() -> list[str]:
-    """Names of namespaces whose maker has ended without deleting them."""
+    """Return the names of namespaces whose maker has ended without deleting them."""
     return [name for name, pid in _names() if not Path(f"/proc/{pid}").exists()]
+
+
+def remove_abandoned(name: str) -> list[int]:
+    """Remove such a namespace and kill the processes in it; return their pids."""
+    path = DIRECTORY / name
+    killed = _processes_in(path)
+    for pid in killed:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    _remove(path)
+    return killed
 
 
 def _names() -> Iterator[tuple[str, int]]:
@@ -159,6 +160,17 @@ def _names() -> Iterator[tuple[str, int]]:
         pid = path.name.removeprefix(_PREFIX).partition("-")[0]
         if pid.isdecimal():
             yield path.name, int(pid)
+
+
+def _processes_in(path: Path) -> list[int]:
+    wanted = path.stat()
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # ended meanwhile, or not ours to look at
+            own = (entry / "ns/net").stat()
+            if (own.st_dev, own.st_ino) == (wanted.st_dev, wanted.st_ino):
+                found.append(int(entry.name))
+    return found
 
 
 def _remove(path: Path) -> None:

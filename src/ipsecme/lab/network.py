@@ -65,6 +65,11 @@ class Lab:
         self.failed = self.failed or error is not None
         try:
             self.close()
+        except StepFailed as left:
+            self.failed = True
+            if error is None:
+                raise
+            error.add_note(str(left))  # what went wrong first is what matters
         except BaseException:
             self.failed = True
             raise
@@ -123,9 +128,11 @@ class Lab:
         place = self.folder
         if chosen := os.environ.get(LOGS_VARIABLE):
             label = "".join(c if c.isalnum() or c in "-_." else "-" for c in self.title)
-            place = Path(chosen) / f"{label}-{os.getpid()}-{next(_numbers)}"
-            shutil.copytree(self.folder, place, ignore=_not_plain)
-            shutil.rmtree(self.folder, ignore_errors=True)
+            wanted = Path(chosen) / f"{label}-{os.getpid()}-{next(_numbers)}"
+            with contextlib.suppress(OSError):  # they stay where they are
+                shutil.copytree(self.folder, wanted, ignore=_not_plain)
+                shutil.rmtree(self.folder, ignore_errors=True)
+                place = wanted
         sys.stderr.write(f"{self.title}: logs are kept in {place}\n")
 
 
@@ -142,6 +149,8 @@ def _end_survivors(host: Host) -> list[str]:
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").strip()
             os.kill(pid, signal.SIGKILL)
             survivors.append(f"pid {pid} on {host.name} ({command.decode(errors='replace')})")
+    for program in host.programs:
+        program.wait_ended(5.0)
     return survivors
 
 

@@ -1,6 +1,6 @@
 """What the lab can ask of any IKE daemon, and how a tunnel between two of them is described.
 
-Owns the description and the verbs; `strongswan` and `gateway` carry them out.
+Owns the description and the verbs; `strongswan` and `ipsecme` carry them out.
 """
 
 from __future__ import annotations

@@ -97,14 +97,6 @@ class Process:
         self._kill_session()
         self._child.wait(10.0)
 
-    def has_survivors(self) -> bool:
-        """Tell whether the program or something that it started in its session still runs."""
-        try:
-            os.killpg(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        return True
-
     def log_text(self) -> str:
         """Return everything that it printed so far."""
         return self.log.read_text(errors="replace")

@@ -137,6 +137,11 @@ class Stream:
         self._far.close()
         self.report = self._make_report()
 
+    @property
+    def sent(self) -> int:
+        """Datagrams sent so far."""
+        return len(self._sent_at)
+
     def _run(self) -> None:
         """Send, echo and receive in one thread, so that the counts need no locks."""
         target = self._far.getsockname()
