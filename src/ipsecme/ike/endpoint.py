@@ -531,6 +531,8 @@ class Endpoint:
         while link is not None:
             self._schedule(link)
             link = link.heir
+        for older in sa.mobility.older:
+            self._schedule(older)
 
     def _schedule(self, sa: IkeSa) -> None:
         at = sa.next_timeout() if self.is_local_spi(sa.local_spi) else None

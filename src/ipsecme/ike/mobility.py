@@ -27,7 +27,9 @@ __all__ = [
     "ask_for_update",
     "follow_nat",
     "follow_server",
+    "hand_on",
     "hear_answer",
+    "inherit",
     "is_acceptable",
     "is_other_way",
     "move",
@@ -50,7 +52,8 @@ class Mobility:
     `generation` counts the changes of path, so that an answer to an older question is known as
     such. `held` is the path of the Child SAs while the new one is not checked (section 3.7).
     `newest` is the handle and Message ID of the newest update taken. `mapping` is how the peer saw
-    us: the SPIs in the hash, and the hash (section 3.8).
+    us: the SPIs in the hash, and the hash (section 3.8). `older` are replaced IKE SAs: as long as
+    the peer has not deleted one, it may not know of the successor, and must be told there, too.
     """
 
     is_agreed: bool = False
@@ -65,6 +68,8 @@ class Mobility:
     checked: set[str] = field(default_factory=set)
     refused: set[Path] = field(default_factory=set)
     moved_early: bool = False  # before the peer could be told
+    older: list[IkeSa] = field(default_factory=list)
+    is_asking: bool = False  # the peer has not confirmed our last move
     is_telling: bool = False  # the client is told that we had to leave an address
     nat_surprises: int = 0
 
@@ -81,7 +86,8 @@ def react_to_addresses(sa: IkeSa, now: float) -> None:
     if not mobility.is_agreed:
         return
     if sa.state is not IkeState.ESTABLISHED:
-        _leave_vanished(sa, now)
+        if sa.state is not IkeState.REKEYED:  # that one goes with its successor
+            _leave_vanished(sa, now)
         return
     mobility.refused.clear()
     may_change = mobility.is_client or _has_lost_address(sa)
@@ -101,7 +107,8 @@ def move(sa: IkeSa, path: Path, now: float) -> None:
     elif mobility.held is not None and path.remote == mobility.held.remote:
         mobility.held = None
     _change(sa, path)
-    sa.dialogue.restart(now)
+    mobility.is_asking = True
+    _restart(sa, now)
     _put_first(sa, UpdateAddresses(), now)
 
 
@@ -112,7 +119,7 @@ def _shift(sa: IkeSa, path: Path, now: float) -> None:
         mobility.held = mobility.held._replace(local=path.local)
     mobility.is_telling = True
     _change(sa, path)
-    sa.dialogue.restart(now)
+    _restart(sa, now)
     _put_first(sa, TellAddresses(), now)
 
 
@@ -127,7 +134,7 @@ def take_update(sa: IkeSa, path: Path, now: float) -> None:
     else:
         mobility.held = None
     _change(sa, path)
-    sa.dialogue.restart(now)
+    _restart(sa, now)
     if mobility.held is not None:
         _check_after_answer(sa, now)
 
@@ -144,6 +151,7 @@ def _check_after_answer(sa: IkeSa, now: float) -> None:
 def release(sa: IkeSa) -> None:
     """Let the Child SAs follow: the peer has answered on the new path."""
     sa.mobility.held = None
+    sa.mobility.is_asking = False
     sa.mobility.checked.add(sa.path.remote.address)
     _steer(sa)
 
@@ -162,6 +170,7 @@ def step_back(sa: IkeSa, now: float) -> None:
     mobility, peer = sa.mobility, sa.peer
     sa.services.counters["address_updates_refused"] += 1
     mobility.refused.add(sa.path)
+    mobility.is_asking = False
     if peer is None or len(mobility.refused) > _MOST_WAYS:
         return
     others = [path for path in _candidates(sa, peer) if path not in mobility.refused]
@@ -173,6 +182,7 @@ def step_back(sa: IkeSa, now: float) -> None:
 def ask_for_update(sa: IkeSa, now: float) -> None:
     """Have the peer look at our address again, though we did not move."""
     sa.mobility.generation += 1
+    sa.mobility.is_asking = True
     _put_first(sa, UpdateAddresses(), now)
 
 
@@ -225,6 +235,29 @@ def is_acceptable(sa: IkeSa, path: Path, *, has_nat: bool) -> bool:
     return remote.port != 0 and is_plausible(remote.address, beside=local)
 
 
+def inherit(old: IkeSa, new: IkeSa) -> None:
+    """Give the path to a successor that was perhaps made before the last move.
+
+    What there is to tell of addresses is told on the old one, too: should our answer be lost, the
+    peer asks for it where we no longer are, and knows no other IKE SA.
+    """
+    if not old.mobility.is_agreed:
+        return
+    new.path = old.path
+    new.local_behind_nat, new.remote_behind_nat = old.local_behind_nat, old.remote_behind_nat
+    old.mobility.older.append(old)
+    old.jobs.extend(job for job in (UpdateAddresses(), TellAddresses()) if job in new.jobs)
+    _remind(new)
+
+
+def hand_on(closed: IkeSa, now: float) -> None:
+    """Ask on the successor what a replaced IKE SA left unanswered when it ended."""
+    if closed.heir is not None and closed.mobility.is_agreed:
+        heir = _row(closed)[-1]
+        _remind(heir)
+        heir.pump(now)
+
+
 def follow_nat(sa: IkeSa, path: Path) -> None:
     """Follow a peer whose NAT gave it another port (RFC 7296, section 2.23).
 
@@ -254,10 +287,33 @@ def _row(sa: IkeSa) -> list[IkeSa]:
     return found
 
 
+def _remind(sa: IkeSa) -> None:
+    """See to it that everything that is open is on the list, perhaps once too often."""
+    mobility = sa.mobility
+    reasons = (
+        (mobility.is_client and mobility.is_asking, UpdateAddresses()),
+        (mobility.is_telling, TellAddresses()),
+        (not mobility.is_client and mobility.held is not None, CheckRoute()),
+    )
+    sa.jobs.extend(job for is_open, job in reasons if is_open and job not in sa.jobs)
+
+
+def _remaining(sa: IkeSa) -> list[IkeSa]:
+    """Return the replaced IKE SAs that are still there."""
+    older = sa.mobility.older
+    older[:] = [link for link in older if link.state is not IkeState.CLOSED]
+    return list(older)
+
+
+def _restart(sa: IkeSa, now: float) -> None:
+    for link in (*_remaining(sa), _row(sa)[-1]):
+        link.dialogue.restart(now)
+
+
 def _change(sa: IkeSa, path: Path) -> None:
     old = sa.path
     sa.mobility.generation += 1
-    for link in _row(sa):
+    for link in (*_remaining(sa), *_row(sa)):
         link.path = path
     _steer(sa)
     current = _row(sa)[-1]
@@ -273,10 +329,10 @@ def _steer(sa: IkeSa) -> None:
 
 
 def _put_first(sa: IkeSa, job: Job, now: float) -> None:
-    sa = _row(sa)[-1]
-    if job not in sa.jobs:
-        sa.jobs.appendleft(job)
-    sa.pump(now)
+    for link in (*_remaining(sa), _row(sa)[-1]):
+        if job not in link.jobs and link.state in (IkeState.ESTABLISHED, IkeState.REKEYED):
+            link.jobs.appendleft(job)
+        link.pump(now)
 
 
 def _are_same_ends(one: Path, other: Path | None) -> bool:

@@ -24,7 +24,7 @@ from ipsecme.ike.jobs import (
     Job,
     RekeyIke,
 )
-from ipsecme.ike.mobility import Mobility, follow_nat
+from ipsecme.ike.mobility import Mobility, follow_nat, hand_on, inherit
 from ipsecme.ike.reauthentication import reauthentication_delay
 from ipsecme.ike.schedule import IkeTimer, on_timer, patience
 from ipsecme.ike.state import IkeState
@@ -463,10 +463,7 @@ class IkeSa:
         self.children.move_to(new.children)
         self.heir = new
         new.jobs, self.jobs = self.jobs, deque()
-        if self.mobility.is_agreed:
-            new.path = self.path
-            new.local_behind_nat = self.local_behind_nat
-            new.remote_behind_nat = self.remote_behind_nat
+        inherit(self, new)
         self.state = IkeState.REKEYED
         for timer in _TIMERS_OF_THE_LIVING:
             self.timers.disarm(timer)
@@ -529,6 +526,7 @@ class IkeSa:
         self.dialogue.requests.outstanding.clear()
         self.timers.clear()
         self.timers.arm(IkeTimer.LINGER, now + _LINGER_SECONDS)
+        hand_on(self, now)
 
     def lose_peer(self, now: float) -> None:
         """Give up on a peer that answers nothing (section 2.4)."""
