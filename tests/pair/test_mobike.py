@@ -205,6 +205,18 @@ def test_a_new_connection_is_opened_from_where_the_client_is() -> None:
     check_meeting(pair, A3, B)
 
 
+def test_a_peer_that_missed_the_answer_to_its_rekeying_hears_of_the_move() -> None:
+    pair, network = connected()
+    pair.rekey(pair.b)
+    pair.link.filter = lambda sender, _datagram: sender == "b"
+    pair.drive(0.1)  # the client has a successor, of which the other end does not know
+    pair.link.filter = network
+    network.up -= {A}
+    tell(pair, pair.a, [A2])
+    pair.drive(30)
+    check_meeting(pair, A2, B)
+
+
 # NATs
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ipsecme.ike import events
+from ipsecme.ike.candidate_paths import best_path, candidates
 from ipsecme.ike.host_addresses import is_plausible
 from ipsecme.ike.jobs import CheckRoute, Job, TellAddresses, UpdateAddresses
 from ipsecme.ike.schedule import IkeTimer
@@ -19,7 +20,6 @@ from ipsecme.ike.state import IkeState
 
 if TYPE_CHECKING:
     from ipsecme.base import Path
-    from ipsecme.ike.config import PeerConfig
     from ipsecme.ike.sa import IkeSa
 
 __all__ = [
@@ -91,7 +91,7 @@ def react_to_addresses(sa: IkeSa, now: float) -> None:
         return
     mobility.refused.clear()
     may_change = mobility.is_client or _has_lost_address(sa)
-    best = _best_path(sa, peer) if may_change else None
+    best = best_path(sa, peer) if may_change else None
     if best is not None and best != sa.path:
         change = move if mobility.is_client else _shift
         change(sa, best, now)
@@ -173,7 +173,7 @@ def step_back(sa: IkeSa, now: float) -> None:
     mobility.is_asking = False
     if peer is None or len(mobility.refused) > _MOST_WAYS:
         return
-    others = [path for path in _candidates(sa, peer) if path not in mobility.refused]
+    others = [path for path in candidates(sa, peer) if path not in mobility.refused]
     others.sort(key=lambda path: not _are_same_ends(path, mobility.held))
     if others:
         move(sa, others[0], now)
@@ -196,7 +196,7 @@ def ways(sa: IkeSa, sendings: int) -> list[Path]:
         return [sa.path]
     if not sa.mobility.is_client and not sa.mobility.is_telling:
         return [sa.path]
-    others = [path for path in _candidates(sa, peer) if path != sa.path]
+    others = [path for path in candidates(sa, peer) if path != sa.path]
     return [sa.path, *others][:_MOST_WAYS]
 
 
@@ -347,48 +347,8 @@ def _leave_vanished(sa: IkeSa, now: float) -> None:
     """Change only the path of an IKE SA that is not yet, or no longer, in use."""
     if sa.peer is None or not _has_lost_address(sa):
         return
-    best = _best_path(sa, sa.peer)
+    best = best_path(sa, sa.peer)
     if best is not None:
         sa.path = best
         sa.mobility.moved_early = sa.state is IkeState.HALF_OPEN
         sa.dialogue.restart(now)
-
-
-def _best_path(sa: IkeSa, peer: PeerConfig) -> Path | None:
-    """Return the first of the peer's addresses to which there is a way, and from where."""
-    here = sa.path.local
-    for remote in _remotes(sa, peer):
-        source = sa.services.host.source(peer, remote, here.address)
-        if source is not None:
-            return _between(sa, source, remote)
-    return None
-
-
-def _candidates(sa: IkeSa, peer: PeerConfig) -> list[Path]:
-    """Return every pair of addresses that may work; the end that does not choose stays put."""
-    host, here = sa.services.host, sa.path.local.address
-    found = []
-    for remote in _remotes(sa, peer):
-        sources = host.usable(peer, remote) if sa.mobility.is_client and host.addresses else [here]
-        best = host.source(peer, remote, here)
-        for source in sorted(sources, key=lambda address: address != best):
-            path = _between(sa, source, remote)
-            if path is not None and path not in found:
-                found.append(path)
-    return found
-
-
-def _remotes(sa: IkeSa, peer: PeerConfig) -> list[str]:
-    known = [sa.path.remote.address, *sa.mobility.peer_addresses]
-    if sa.mobility.is_client and peer.remote_address is not None:
-        known.append(peer.remote_address)
-    return list(dict.fromkeys(known))
-
-
-def _between(sa: IkeSa, source: str, remote: str) -> Path | None:
-    if (":" in source) != (":" in remote):
-        return None
-    path = sa.path
-    return path._replace(
-        local=path.local._replace(address=source), remote=path.remote._replace(address=remote)
-    )
