@@ -15,6 +15,12 @@ from ipsecme.lab.sites import INNER_IPV4, OUTER_IPV4, OUTER_IPV6
 pytestmark = pytest.mark.root
 
 
+@pytest.fixture(autouse=True)
+def _folders_of_labs_that_fail_on_purpose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.delenv(LOGS_VARIABLE, raising=False)
+
+
 def test_hosts_reach_each_other_at_once_over_both_families(lab: Lab) -> None:
     west, east = lab.host("west"), lab.host("east")
     lab.link(west, east, OUTER_IPV4, OUTER_IPV6)
@@ -104,12 +110,13 @@ def test_actions_at_the_end_run_in_reverse_and_all_of_them() -> None:
 def test_logs_are_kept_where_the_environment_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv(LOGS_VARIABLE, str(tmp_path))
+    place = tmp_path / "logs"
+    monkeypatch.setenv(LOGS_VARIABLE, str(place))
     with Lab("a title[with brackets]") as lab:
         west = lab.host("west")
         west.start("echo", ["echo", "hello"]).wait_ended(5)
         lab.failed = True
-    (kept,) = tmp_path.iterdir()
+    (kept,) = place.iterdir()
     assert kept.name.startswith("a-title-with-brackets--")
     assert (kept / "west" / "echo.log").read_text() == "hello\n"
     assert str(kept) in capsys.readouterr().err
