@@ -128,7 +128,7 @@ def test_aead_with_integrity_is_refused_and_with_none_it_is_not() -> None:
     refuse(ike(GCM_256, PRF_256, SHA_256, X25519), *accepted)
     with_none = ike(GCM_256, PRF_256, NO_INTEG, X25519)
     assert choose([with_none], accepted, 0).proposal == with_none
-    both = ike(GCM_256, PRF_256, SHA_256, NO_INTEG, X25519)
+    both = ike(GCM_256, PRF_256, SHA_256, NO_INTEG, NO_INTEG, X25519)
     assert choose([both], accepted, 0).proposal == with_none
 
 

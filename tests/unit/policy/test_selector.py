@@ -77,7 +77,7 @@ def test_other_spellings(text: str, same: str) -> None:
         ("10.1.0.1-::1", "mixes IPv4 and IPv6"),
         ("10.1.0.0/16[tpc]", "protocol 'tpc' is none of icmp, tcp, udp, icmpv6, sctp or 0 to 255"),
         ("10.1.0.0/16[256]", "0 to 255"),
-        ("10.1.0.0/16[tcp/70000]", "ports 70000 are not a range within 0 to 65535"),
+        ("10.1.0.0/16[tcp/65536]", "ports 65536 are not a range within 0 to 65535"),
         ("10.1.0.0/16[tcp/9-5]", "ports 9-5 are not a range"),
         ("10.1.0.0/16[0/80]", "write one such as tcp or udp"),
         ("10.1.0.0/16[0/opaque]", "write one such as tcp or udp"),
