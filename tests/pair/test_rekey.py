@@ -8,6 +8,8 @@ import pytest
 
 from ipsecme.ike.config import Lifetimes
 from ipsecme.ike.events import ChildSaClosed, ChildSaCreated, IkeSaClosed, IkeSaRekeyed
+from ipsecme.wire.ike import Header
+from ipsecme.wire.numbers import ExchangeType
 from support.pair import Link, Node, Pair, peer
 
 LOW, HIGH = bytes(32), b"\xff" * 32
@@ -176,6 +178,26 @@ def test_a_deleted_child_sa_leaves_the_ike_sa_and_can_come_again() -> None:
     pair.drive(1)
     pair.check_sads()
     assert len(pair.b.endpoint._sas) == 1
+
+
+@pytest.mark.parametrize("who", ["a", "b"])
+def test_a_replaced_ike_sa_goes_without_a_word_even_if_its_delete_is_lost(who: str) -> None:
+    pair = Pair()
+    pair.establish()
+    pair.rekey(getattr(pair, who))
+    pair.drive(0.03)
+    kept = {spi for node in (pair.a, pair.b) for spi in node.endpoint._sas}
+    pair.link.filter = lambda _sender, d: (
+        Header.decode(d.data).exchange != ExchangeType.INFORMATIONAL
+    )
+    pair.drive(20)
+    pair.link.filter = None
+    pair.drive(60)
+    assert len(kept) >= 3
+    for node in (pair.a, pair.b):
+        assert not node.of(IkeSaClosed)
+        assert node.endpoint.status()[0].state == "up"
+    pair.check_sads()
 
 
 def test_a_lost_answer_to_delete_is_repeated_by_a_closed_ike_sa() -> None:

@@ -48,12 +48,15 @@ class Outcome:
 
 
 class _Wait:
-    """Somebody who waits until all of `missing` has happened on a connection."""
+    """Somebody who waits until all of `missing` has happened on a connection.
+
+    `ike_spi` is the IKE SA that is being brought up: None when none is, empty while it has no name.
+    """
 
     def __init__(self, connection: str, missing: set[Step]) -> None:
         self.connection = connection
         self.missing = missing
-        self.ike_spi = ""
+        self.ike_spi: str | None = None
         self.done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
     def settle(self, outcome: Outcome) -> None:
@@ -84,6 +87,7 @@ class Operator:
         peer = self._peer(name)
         wanted = {child} if child else {config.name for config in peer.children}
         wait = _Wait(name, {("up", one) for one in wanted})
+        wait.ike_spi = ""
         self._waits.append(wait)
         try:
             wait.ike_spi = self._operate(lambda now: self._endpoint.initiate(name, child, now))
@@ -196,7 +200,9 @@ def _tell_failure(wait: _Wait, event: events.Event) -> None:
             | events.IkeSaClosed(ike_spi=spi, reason=reason, detail=detail)
         ):
             # The handle is not known yet while the engine is being asked.
-            is_ours = wait.ike_spi in ("", spi)
+            is_ours = wait.ike_spi in ("", spi) or ("replaced", spi) in wait.missing
+        case events.ChildSaClosed(inbound_spi=inbound, reason=reason):
+            is_ours, detail = ("replaced", inbound) in wait.missing, "the Child SA is gone"
         case _:
             return
     if is_ours:

@@ -511,7 +511,7 @@ class IkeSa:
         if self.state is IkeState.CLOSED:
             return
         self.children.drop_all("ike_sa_closed", now)
-        replaced = self.state is IkeState.REKEYED or reason in ("rekeyed", "redundant")
+        replaced = self.heir is not None or reason == "redundant"
         if not replaced:
             self.services.publish(events.IkeSaClosed(self.name, self.handle, reason, detail))
         wanted = self.reopens
