@@ -76,7 +76,7 @@ def test_a_cookie_is_bound_to_whom_it_was_given(change: str) -> None:
     message = with_cookie(message, cookie)
     if change == "address":
         path = PATH._replace(remote=Transport("192.0.2.1", 500))
-        pair.b.endpoint._by_address[None] = list(pair.b.endpoint.config.peers)
+        pair.b.endpoint._first_requests._by_address[None] = list(pair.b.endpoint.config.peers)
         path = PATH._replace(remote=Transport("203.0.113.5", 500))
     if change == "spi":
         message.spi_i = b"another1"
@@ -96,7 +96,7 @@ def test_a_cookie_that_is_too_long_is_malformed() -> None:
     message = with_cookie(first_request(), bytes(65))
     (answer,) = ask(pair, message)
     assert answer.payloads == [NotifyPayload(NotifyType.INVALID_SYNTAX)]
-    assert not pair.b.endpoint._sas
+    assert not pair.b.endpoint._registry
 
 
 @pytest.mark.requirement("R7296-061")
@@ -120,8 +120,8 @@ def test_ten_thousand_strangers_leave_nothing_behind() -> None:
     tracemalloc.stop()
     grown = sum(entry.size_diff for entry in after.compare_to(before, "filename"))
     assert grown < 100_000
-    assert not pair.b.endpoint._sas
-    assert not pair.b.endpoint._by_request
+    assert not pair.b.endpoint._registry
+    assert not pair.b.endpoint._registry._by_request
     assert pair.b.endpoint.counters["cookies_asked"] == 10_100
 
 
@@ -147,7 +147,7 @@ def test_a_repeated_first_request_gets_the_same_answer_until_the_peer_goes_on() 
     pair.establish()
     pair.b.endpoint.receive_datagram(pair.sent[0][1].data, PATH, pair.now)
     assert not pair.b.drain(pair.now)
-    assert len(pair.b.endpoint._sas) == 1
+    assert len(pair.b.endpoint._registry) == 1
 
 
 @pytest.mark.requirement("R7296-059")
@@ -167,13 +167,18 @@ def test_a_first_request_that_cannot_be_one_is_dropped(fault: str) -> None:
         message.flags = 0
     answers = ask(pair, message)
     assert all(a.payloads == [NotifyPayload(NotifyType.INVALID_IKE_SPI)] for a in answers)
-    assert not pair.b.endpoint._sas
+    assert not pair.b.endpoint._registry
     assert pair.b.endpoint.half_open == 0
 
 
 @pytest.mark.requirement("R7296-234")
 def test_half_open_ike_sas_are_limited_and_do_not_last() -> None:
-    limits = AdmissionConfig(cookie_threshold=1000, half_open_limit=50, half_open_seconds=20)
+    limits = AdmissionConfig(
+        cookie_threshold=1000,
+        cookie_threshold_per_prefix=1000,
+        half_open_limit=50,
+        half_open_seconds=20,
+    )
     pair = Pair(admission=limits)
     for seed in range(60):
         ask(pair, first_request(seed=seed))
@@ -182,7 +187,7 @@ def test_half_open_ike_sas_are_limited_and_do_not_last() -> None:
     pair.b.endpoint.handle_timeout(pair.now + 21)
     pair.b.drain(pair.now)
     assert pair.b.endpoint.half_open == 0
-    assert not pair.b.endpoint._sas
+    assert not pair.b.endpoint._registry
 
 
 def test_an_answer_to_a_stranger_is_not_larger_than_the_question() -> None:

@@ -60,7 +60,7 @@ def settled(pair: Pair) -> None:
     pair.drive(100)
     pair.check_sads()
     for node in (pair.a, pair.b):
-        assert len(node.endpoint._sas) == 1
+        assert len(node.endpoint._registry) == 1
         assert not node.of(IkeSaClosed)
     for node in (pair.a, pair.b):
         pair.rekey(node, "net")
@@ -106,7 +106,7 @@ def test_rekeying_what_is_not_there_any_more_makes_it_anew() -> None:
     pair = Pair()
     pair.establish()
     pair.drive(20)
-    (a,), (b,) = pair.a.endpoint._sas.values(), pair.b.endpoint._sas.values()
+    (a,), (b,) = pair.a.endpoint._registry, pair.b.endpoint._registry
     (lost,) = b.children
     b.children.drop(lost, "deleted", pair.now)
     pair.flush(pair.b)
@@ -186,7 +186,7 @@ def test_an_ike_rekeying_while_a_child_sa_changes_is_put_off(what: str) -> None:
     assert answers(pair, "b") == [NotifyType.TEMPORARY_FAILURE]
     held.release()
     pair.drive(60)
-    assert len(pair.a.endpoint._sas) == 1
+    assert len(pair.a.endpoint._registry) == 1
     assert not pair.a.of(IkeSaClosed)
 
 
@@ -203,8 +203,8 @@ def test_an_ike_rekeying_while_the_ike_sa_is_closed_is_put_off() -> None:
     pair.drive(60)
     assert not pair.a.sad
     assert not pair.b.sad
-    assert not pair.a.endpoint._sas
-    assert not pair.b.endpoint._sas
+    assert not pair.a.endpoint._registry
+    assert not pair.b.endpoint._registry
 
 
 @pytest.mark.requirement("R7296-169")

@@ -213,7 +213,7 @@ def test_a_request_is_answered_while_our_own_waits() -> None:
 def test_a_message_id_outside_the_window_gets_no_answer(ahead: int) -> None:
     pair = Pair()
     pair.establish()
-    (sa,) = pair.a.endpoint._sas.values()
+    (sa,) = pair.a.endpoint._registry
     sa.dialogue.requests.next_id += ahead
     pair.rekey(pair.a, "net")
     pair.drive(2)

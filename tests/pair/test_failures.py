@@ -54,8 +54,8 @@ def test_wrong_identity_of_the_responder_is_told_to_it() -> None:
     assert closed.reason == "authentication_failed"
     assert not pair.b.sad
     pair.drive(60)
-    assert not pair.a.endpoint._sas
-    assert not pair.b.endpoint._sas
+    assert not pair.a.endpoint._registry
+    assert not pair.b.endpoint._registry
 
 
 @pytest.mark.requirement("R7296-134")
@@ -129,7 +129,7 @@ def test_unreachable_peer() -> None:
     assert "no answer from 192.0.2.2:500 to IKE_SA_INIT" in failure(pair.a).detail
     assert len(pair.sent) == Retransmission().tries
     pair.drive(60)
-    assert not pair.a.endpoint._sas
+    assert not pair.a.endpoint._registry
 
 
 @pytest.mark.requirement("R7296-043")
@@ -164,7 +164,7 @@ def test_nobody_is_let_in_beyond_the_limit() -> None:
     pair.initiate()
     pair.drive(2)
     assert pair.b.endpoint.counters["dropped_half_open_limit"] >= 1
-    assert not pair.b.endpoint._sas
+    assert not pair.b.endpoint._registry
 
 
 def test_a_half_open_ike_sa_goes_away() -> None:
@@ -174,15 +174,15 @@ def test_a_half_open_ike_sa_goes_away() -> None:
     assert pair.b.endpoint.half_open == 1
     pair.drive(400)
     assert pair.b.endpoint.half_open == 0
-    assert not pair.b.endpoint._sas
-    assert not pair.b.endpoint._by_request
+    assert not pair.b.endpoint._registry
+    assert not pair.b.endpoint._registry._by_request
 
 
 def test_an_unknown_address_is_refused_without_state() -> None:
     pair = Pair(b=replace(peer("b"), remote_address="192.0.2.77"))
     pair.establish()
     assert failure(pair.a).reason == "no_proposal_chosen"
-    assert not pair.b.endpoint._sas
+    assert not pair.b.endpoint._registry
     assert pair.b.endpoint.counters["init_from_unknown_address"] >= 1
 
 

@@ -77,7 +77,7 @@ def test_fragments_are_refused_where_they_were_not_agreed_on() -> None:
     pair.initiate()
     while len(pair.sent) < 2:
         pair.step(pair.now + 1)
-    (responder,) = pair.b.endpoint._sas.values()
+    (responder,) = pair.b.endpoint._registry
     responder.fragmentation = False
     pair.drive(2)
     assert pair.b.endpoint.counters["dropped_fragment_not_negotiated"] >= 1

@@ -214,7 +214,7 @@ def test_a_child_sa_asked_for_meanwhile_is_created_too() -> None:
     pair.initiate(child="net")
     pair.drive()
     pair.check_sads(pairs=2)
-    assert len(pair.a.endpoint._sas) == 1
+    assert len(pair.a.endpoint._registry) == 1
 
 
 @pytest.mark.parametrize(("listen", "answered"), [(None, True), (B, True), ("192.0.2.3", False)])

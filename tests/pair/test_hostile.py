@@ -47,7 +47,7 @@ STRANGER = Path(Transport("192.0.2.2", 500), Transport("203.0.113.66", 500))
 
 def only_sa(node: Node) -> IkeSa:
     """Return the one IKE SA of a node."""
-    (sa,) = node.endpoint._sas.values()
+    (sa,) = node.endpoint._registry
     return sa
 
 
@@ -63,7 +63,7 @@ def state_of(node: Node) -> tuple[object, ...]:
                 sa.last_inbound_at,
                 len(sa.children),
             )
-            for sa in node.endpoint._sas.values()
+            for sa in node.endpoint._registry
         ],
         dict(node.sad),
         node.endpoint.half_open,
@@ -172,7 +172,7 @@ def test_forged_errors_in_clear_end_nothing(kind: NotifyType) -> None:
     pair = Pair()
     pair.initiate()
     for step in range(4):
-        spi_i = next(iter(pair.a.endpoint._sas))
+        spi_i = next(iter(pair.a.endpoint._registry)).spi_i
         for exchange in (ExchangeType.IKE_SA_INIT, ExchangeType.IKE_AUTH):
             for mid in (0, 1):
                 forged = Message(
@@ -226,7 +226,7 @@ def test_any_octets_at_all(data: bytes) -> None:
     pair = Pair()
     pair.b.endpoint.receive_datagram(data, STRANGER, pair.now)
     pair.b.drain(pair.now)
-    assert not pair.b.endpoint._sas
+    assert not pair.b.endpoint._registry
 
 
 @pytest.mark.requirement("R7296-055")
@@ -344,7 +344,7 @@ def test_other_major_versions(version: int, notify: NotifyType | None) -> None:
     answers = [Message.decode(d.data) for d in pair.b.drain(pair.now)]
     assert [a.version for a in answers] == ([] if notify is None else [0x20])
     assert [a.payloads for a in answers] == ([] if notify is None else [[NotifyPayload(notify)]])
-    assert not pair.b.endpoint._sas
+    assert not pair.b.endpoint._registry
 
 
 @pytest.mark.requirement("R7296-051", "R7296-053")
@@ -371,7 +371,7 @@ def test_public_values_of_a_wrong_size_leave_nothing_behind(size: int) -> None:
     pair.b.endpoint.receive_datagram(message.encode(), PEER, pair.now)
     (answer,) = pair.b.drain(pair.now)
     assert Message.decode(answer.data).payloads == [NotifyPayload(NotifyType.INVALID_SYNTAX)]
-    assert not pair.b.endpoint._sas
+    assert not pair.b.endpoint._registry
 
 
 @pytest.mark.requirement("R7296-103")
@@ -392,7 +392,7 @@ def test_a_low_order_point_is_refused_by_both_roles() -> None:
     ]
     other = Pair()
     other.initiate()
-    response.spi_i = next(iter(other.a.endpoint._sas))
+    response.spi_i = next(iter(other.a.endpoint._registry)).spi_i
     path = Path(*reversed(STRANGER[:2]))
     other.a.endpoint.receive_datagram(response.encode(), path, other.now)
     assert only_sa(other.a).agreed_suite is None

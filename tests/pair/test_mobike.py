@@ -330,7 +330,7 @@ def call_at(pair: Pair, address: str) -> None:
     """Have the client choose another address of its peer."""
     sa = sa_of(pair.a)
     mobility.move(sa, sa.path._replace(remote=Transport(address, 4500)), pair.now)
-    pair.a.endpoint._settle(sa, pair.now)
+    pair.a.endpoint._registry.settle(sa, pair.now)
     pair.flush(pair.a)
 
 

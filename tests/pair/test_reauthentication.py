@@ -33,7 +33,7 @@ def test_both_prove_themselves_again_and_the_old_ike_sa_goes(break_first: bool) 
     assert life == ["IkeSaEstablished", *again, *again]
     assert auth_exchanges(pair) == 3
     assert pair.a.reasons(IkeSaClosed) == ["reauthenticated"] * 2
-    assert len(pair.a.endpoint._sas) == 1
+    assert len(pair.a.endpoint._registry) == 1
     assert pair.a.endpoint.status()[0].last_error is None
 
 
@@ -74,7 +74,7 @@ def test_the_responder_says_how_long_and_the_initiator_obeys() -> None:
 def test_an_initiator_that_does_not_obey_is_let_go() -> None:
     pair = Pair(a=peer("a", liveness=1e6), b=replace(peer("b", liveness=1e6), reauthenticate=600.0))
     pair.establish()
-    (a,) = pair.a.endpoint._sas.values()
+    (a,) = pair.a.endpoint._registry
     for timer in list(a.timers._deadlines):
         a.timers.disarm(timer)
     pair.drive(700)
@@ -86,11 +86,11 @@ def test_a_failed_attempt_leaves_the_old_ike_sa_and_is_repeated() -> None:
     a = replace(peer("a", liveness=1e6), reauthenticate=1000.0)
     pair = Pair(a=a, b=peer("b", liveness=1e6))
     pair.establish()
-    pair.b.endpoint._by_address.clear()
+    pair.b.endpoint._first_requests._by_address.clear()
     pair.drive(1005)
     assert pair.a.endpoint.status()[0].state == "up"
     assert len(pair.a.current) == 1
-    pair.b.endpoint._by_address["192.0.2.1"] = list(pair.b.endpoint.config.peers)
+    pair.b.endpoint._first_requests._by_address["192.0.2.1"] = list(pair.b.endpoint.config.peers)
     pair.drive(120)
     pair.check_sads()
     assert pair.a.reasons(IkeSaClosed) == ["reauthenticated"]

@@ -84,7 +84,7 @@ def test_an_ike_sa_is_replaced_with_its_child_sas(who: str) -> None:
     pair.rekey(pair.b, "net")  # controlled through the new IKE SA
     pair.drive(60)
     pair.check_sads()
-    assert len(pair.a.endpoint._sas) == len(pair.b.endpoint._sas) == 1
+    assert len(pair.a.endpoint._registry) == len(pair.b.endpoint._registry) == 1
 
 
 def test_lifetimes_lead_to_rekeying_by_the_shorter_end() -> None:
@@ -149,7 +149,7 @@ def test_a_child_rekeying_meets_an_ike_rekeying() -> None:
     pair.rekey(pair.b, "net")
     pair.drive(60)
     pair.check_sads()
-    assert len(pair.a.endpoint._sas) == len(pair.b.endpoint._sas) == 1
+    assert len(pair.a.endpoint._registry) == len(pair.b.endpoint._registry) == 1
 
 
 @pytest.mark.requirement("R7296-022", "R7296-168")
@@ -177,7 +177,7 @@ def test_a_deleted_child_sa_leaves_the_ike_sa_and_can_come_again() -> None:
     pair.initiate(pair.b)
     pair.drive(1)
     pair.check_sads()
-    assert len(pair.b.endpoint._sas) == 1
+    assert len(pair.b.endpoint._registry) == 1
 
 
 @pytest.mark.parametrize("who", ["a", "b"])
@@ -186,7 +186,7 @@ def test_a_replaced_ike_sa_goes_without_a_word_even_if_its_delete_is_lost(who: s
     pair.establish()
     pair.rekey(getattr(pair, who))
     pair.drive(0.03)
-    kept = {spi for node in (pair.a, pair.b) for spi in node.endpoint._sas}
+    kept = {sa.local_spi for node in (pair.a, pair.b) for sa in node.endpoint._registry}
     pair.link.filter = lambda _sender, d: (
         Header.decode(d.data).exchange != ExchangeType.INFORMATIONAL
     )
@@ -229,5 +229,5 @@ def test_random_rekeyings_over_a_bad_link_end_with_one_pair(seed: int) -> None:
     pair.check_sads()
     for end in (pair.a, pair.b):
         assert not end.of(IkeSaClosed)
-        assert len(end.endpoint._sas) == 1
+        assert len(end.endpoint._registry) == 1
         assert len(end.endpoint._services.inbound_spis) == len(end.sad) == 1

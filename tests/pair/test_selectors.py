@@ -148,7 +148,7 @@ def test_a_rekeying_asks_for_what_is_there_and_gets_no_less() -> None:
 def test_a_rekeying_that_would_narrow_is_refused() -> None:
     pair = Pair()
     pair.establish()
-    child = next(iter(next(iter(pair.b.endpoint._sas.values())).children))
+    child = next(iter(next(iter(pair.b.endpoint._registry)).children))
     child.config = replace(child.config, remote_ts=(parse_selector("10.1.1.0/24"),))
     old = set(pair.a.sad)
     pair.rekey(pair.a, "net")

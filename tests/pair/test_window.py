@@ -80,11 +80,11 @@ def test_a_larger_window_over_a_bad_link(seed: int) -> None:
 def test_a_rekeyed_ike_sa_starts_with_a_window_of_one() -> None:
     pair = with_window(Pair(), 4)
     pair.establish()
-    (sa,) = pair.a.endpoint._sas.values()
+    (sa,) = pair.a.endpoint._registry
     assert sa.dialogue.requests.size == 4
     pair.rekey(pair.a)
     pair.drive(60)
-    (sa,) = pair.a.endpoint._sas.values()
+    (sa,) = pair.a.endpoint._registry
     assert sa.dialogue.requests.size == 1
 
 
@@ -108,13 +108,13 @@ def test_the_last_answers_are_kept_and_no_more() -> None:
 def test_an_ike_sa_is_rekeyed_long_before_its_message_ids_wrap() -> None:
     pair = Pair()
     pair.establish()
-    (a,), (b,) = pair.a.endpoint._sas.values(), pair.b.endpoint._sas.values()
+    (a,), (b,) = pair.a.endpoint._registry, pair.b.endpoint._registry
     a.dialogue.requests.next_id = b.dialogue.responses.next_id = MANY_MESSAGE_IDS
     pair.rekey(pair.a, "net")
     pair.drive(100)
     assert len(pair.a.of(IkeSaRekeyed)) == 1
     pair.check_sads()
-    (a,) = pair.a.endpoint._sas.values()
+    (a,) = pair.a.endpoint._registry
     assert a.dialogue.requests.next_id < 10
 
 
@@ -122,7 +122,7 @@ def test_an_ike_sa_is_rekeyed_long_before_its_message_ids_wrap() -> None:
 def test_no_request_leaves_after_the_last_message_id() -> None:
     pair = Pair()
     pair.establish()
-    (a,) = pair.a.endpoint._sas.values()
+    (a,) = pair.a.endpoint._registry
     a.dialogue.requests.next_id = 1 << 32
     a.queue(CheckLiveness(), pair.now)
     assert not a.dialogue.requests.outstanding
@@ -150,7 +150,7 @@ def test_a_temporary_failure_is_retried_later_and_not_for_ever() -> None:
     lifetimes = Lifetimes(rekey=100, hard=10_000)
     pair = Pair(a=peer("a", child_lifetimes=lifetimes), b=peer("b"))
     pair.establish()
-    (b,) = pair.b.endpoint._sas.values()
+    (b,) = pair.b.endpoint._registry
     # The peer believes that it is rekeying the IKE SA and puts everything off.
     pair.b.endpoint.rekey("test", None, pair.now)
     pair.b.drain(pair.now)

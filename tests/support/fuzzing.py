@@ -90,7 +90,7 @@ def _first_request(data: bytes) -> None:
     pair = Pair()
     path = Path(Transport(B, 500), Transport(A, 500))
     pair.deliver(pair.b, Datagram(data, path))
-    if pair.b.sad or any(sa.peer for sa in pair.b.endpoint._sas.values()):
+    if pair.b.sad or any(sa.peer for sa in pair.b.endpoint._registry):
         raise AssertionError("a stranger got more than a half-open IKE SA")
 
 
@@ -99,9 +99,9 @@ def _answer_init(chain: bytes) -> None:
     pair = Pair()
     pair.link.loss = 1.0
     pair.initiate()
-    (spi_i,) = pair.a.endpoint._sas
+    (sa,) = pair.a.endpoint._registry
     header = Header(
-        spi_i,
+        sa.spi_i,
         chain[:8].ljust(8, b"\0"),
         chain[8] if len(chain) > 8 else 0,
         0x20,
@@ -154,7 +154,7 @@ def _response(pair: Pair, ends: tuple[Node, Node], payloads: Payloads) -> None:
 
 
 def _only(node: Node) -> IkeSa:
-    (sa,) = node.endpoint._sas.values()
+    (sa,) = node.endpoint._registry
     return sa
 
 

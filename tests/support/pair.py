@@ -286,7 +286,7 @@ class Pair:
         with contextlib.suppress(MalformedMessage, IntegrityFailure):
             header = Header.decode(data)
             spi = header.spi_r if header.from_original_initiator else header.spi_i
-            sa = receiver.endpoint._sas.get(spi)
+            sa = receiver.endpoint._registry.find(spi)
             if header.exchange == ExchangeType.IKE_SA_INIT:
                 payloads = Message.decode(data).payloads
             elif sa is not None and sa.opening is not None:

@@ -65,7 +65,7 @@ def tell(pair: Pair, node: Node, addresses: Sequence[str]) -> None:
 
 def sa_of(node: Node) -> IkeSa:
     """Return the one IKE SA in use."""
-    (found,) = [sa for sa in node.endpoint._sas.values() if sa.state.value == "established"]
+    (found,) = [sa for sa in node.endpoint._registry if sa.state.value == "established"]
     return found
 
 
@@ -115,6 +115,6 @@ def say(pair: Pair, node: Node, *payloads: Payload) -> Say:
     task = Say(*payloads)
     sa = sa_of(node)
     sa.dialogue.begin(ExchangeType.INFORMATIONAL, [task], pair.now)
-    node.endpoint._settle(sa, pair.now)
+    node.endpoint._registry.settle(sa, pair.now)
     pair.flush(node)
     return task

@@ -1,7 +1,9 @@
-"""Who is let in: COOKIE and the limit of half-open IKE SAs (RFC 7296, section 2.6).
+"""Who is let in: COOKIE and the limits of IKE SAs (RFC 7296, sections 2.6 and 5).
 
 A cookie is Version | HMAC-SHA2-256(secret, Ni | IPi | SPIi): stateless, bound to whom it was given,
-and void when the secret has been changed twice.
+and void when the secret has been changed twice. It shows that an address is not forged, so what is
+counted by network is refused only to those that have shown one: else anybody could use up the
+share of a network that is not his.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from ipsecme.wire.numbers import PrfId
 if TYPE_CHECKING:
     from ipsecme.base import Rng
     from ipsecme.ike.config import AdmissionConfig
+    from ipsecme.ike.half_open import HalfOpen
 
 __all__ = ["Admission", "Verdict"]
 
@@ -24,15 +27,17 @@ _SECRET_OCTETS = 32
 
 
 class Verdict(enum.Enum):
-    """What becomes of a first request."""
+    """What becomes of a first request; the value names the counter of those that do not get in."""
 
-    ADMIT = "admit"
-    ASK_COOKIE = "ask for a cookie"
-    REFUSE = "refuse"
+    ADMIT = "admitted"
+    ASK_COOKIE = "cookies_asked"
+    TOO_MANY_SAS = "dropped_ike_sa_limit"
+    TOO_MANY_HALF_OPEN = "dropped_half_open_limit"
+    TOO_MANY_FROM_PREFIX = "dropped_prefix_limit"
 
 
 class Admission:
-    """Decides from the number of half-open IKE SAs, which the caller counts."""
+    """Judges first requests, from what the caller has counted."""
 
     __slots__ = ("_config", "_next_change", "_rng", "_secrets", "_version")
 
@@ -43,13 +48,22 @@ class Admission:
         self._next_change = 0.0
         self._secrets: dict[int, Secret] = {}
 
-    def judge(self, half_open: int, *, has_cookie: bool) -> Verdict:
+    def judge(
+        self, address: str, half_open: HalfOpen, ike_sas: int, *, has_cookie: bool
+    ) -> Verdict:
         """Return what to do; `has_cookie` says that a valid cookie came along."""
-        if half_open >= self._config.half_open_limit:
-            return Verdict.REFUSE
-        if half_open >= self._config.cookie_threshold and not has_cookie:
-            return Verdict.ASK_COOKIE
-        return Verdict.ADMIT
+        config = self._config
+        if ike_sas >= config.ike_sa_limit:
+            return Verdict.TOO_MANY_SAS
+        if len(half_open) >= config.half_open_limit:
+            return Verdict.TOO_MANY_HALF_OPEN
+        near = half_open.near(address)
+        if has_cookie:
+            is_crowded = near >= config.half_open_per_prefix
+            return Verdict.TOO_MANY_FROM_PREFIX if is_crowded else Verdict.ADMIT
+        calm = len(half_open) < config.cookie_threshold
+        quiet = near < config.cookie_threshold_per_prefix
+        return Verdict.ADMIT if calm and quiet else Verdict.ASK_COOKIE
 
     def cookie(self, nonce: bytes, address: str, spi_i: bytes, now: float) -> bytes:
         """Return the cookie for a peer."""

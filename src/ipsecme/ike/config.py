@@ -217,16 +217,22 @@ class PeerConfig:
 
 @dataclass(slots=True, frozen=True)
 class AdmissionConfig:
-    """How strangers are kept from using up the responder (RFC 7296, section 2.6).
+    """How strangers are kept from using up the responder (RFC 7296, sections 2.6 and 5).
 
-    Above `cookie_threshold` half-open IKE SAs a COOKIE is asked for, above `half_open_limit` nobody
-    new is let in. A half-open IKE SA lives `half_open_seconds` at most.
+    From `cookie_threshold` half-open IKE SAs on a COOKIE is asked for, from
+    `cookie_threshold_per_prefix` on of those of one network (IPv4 /24, IPv6 /56). From
+    `half_open_limit`, and `half_open_per_prefix`, on nobody new is let in. A half-open IKE SA lives
+    `half_open_seconds` at most. `ike_sa_limit` counts all IKE SAs, those in use and those that
+    linger to answer repetitions, and bounds what peers can make us keep.
     """
 
     cookie_threshold: int = 100
+    cookie_threshold_per_prefix: int = 20
     half_open_limit: int = 5000
+    half_open_per_prefix: int = 200
     half_open_seconds: float = 30.0
     cookie_seconds: float = 60.0
+    ike_sa_limit: int = 50_000
 
 
 @dataclass(slots=True, frozen=True)

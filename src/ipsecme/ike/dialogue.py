@@ -396,10 +396,10 @@ class Dialogue:
 
     # IKE_SA_INIT as its responder
 
-    def answer_init(self, header: Header, message: Message) -> bytes:
+    def answer_init(self, message: Message) -> bytes:
         """Return the answer to a first request; raises `PeerError` and leaves nothing behind."""
         sa = self._sa
-        ctx = ExchangeContext(sa, header.exchange, sa.path, sa.created_at, is_initiator=False)
+        ctx = ExchangeContext(sa, message.exchange, sa.path, sa.created_at, is_initiator=False)
         ctx.inside = message.payloads
         for task in self._admit_init(ctx):
             task.read_request(ctx)

@@ -208,10 +208,10 @@ class IkeSa:
         """Create these Child SAs, too, when the peer is authenticated."""
         self._wanted += [config for config in children if config not in self._wanted]
 
-    def answer_init(self, header: Header, message: Message, datagram: bytes) -> None:
+    def answer_init(self, message: Message, datagram: bytes) -> None:
         """Answer a first request; raises `PeerError` before anything has happened."""
         self.init_request = datagram
-        self.init_response = self.dialogue.answer_init(header, message)
+        self.init_response = self.dialogue.answer_init(message)
         limit = self.services.config.admission.half_open_seconds
         self.timers.arm(IkeTimer.HALF_OPEN, self.created_at + limit)
         self.services.send(self.init_response, self.path)

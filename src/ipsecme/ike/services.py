@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
+from ipsecme.ike.events import ChildSaFailed, IkeSaClosed, IkeSaEstablished, IkeSaFailed
 from ipsecme.ike.host_addresses import HostAddresses
+from ipsecme.ike.status import LastError
 
 if TYPE_CHECKING:
     from ipsecme.base import Path, Rng
     from ipsecme.crypto.ke import KeyExchangeProvider
     from ipsecme.ike.commands import Command
-    from ipsecme.ike.config import ChildConfig, EndpointConfig, Identity, PeerConfig
+    from ipsecme.ike.config import EndpointConfig
     from ipsecme.ike.events import Event
+    from ipsecme.ike.registry import Registry
     from ipsecme.ike.sa import IkeSa
 
 __all__ = ["Datagram", "Services"]
+
+_GOOD_ENDS = ("deleted", "deleted_by_peer", "reauthenticated")
 
 
 class Datagram(NamedTuple):
@@ -25,52 +30,21 @@ class Datagram(NamedTuple):
     path: Path
 
 
-class Registry(Protocol):
-    """The endpoint's table of IKE SAs, as an IKE SA sees it."""
-
-    def adopt(self, sa: IkeSa) -> None:
-        """Make an IKE SA known by its local SPI."""
-        ...
-
-    def release(self, sa: IkeSa) -> None:
-        """Forget an IKE SA."""
-        ...
-
-    def identify(self, sa: IkeSa) -> None:
-        """Make an IKE SA known by its connection and its peer's identity."""
-        ...
-
-    def with_identity(self, peer: PeerConfig, identity: Identity) -> list[IkeSa]:
-        """Return the live IKE SAs of a connection with a peer of this identity."""
-        ...
-
-    def has_live(self, peer: PeerConfig, but: IkeSa) -> bool:
-        """Tell whether a connection has another live IKE SA."""
-        ...
-
-    def reopen(self, old: IkeSa, wanted: list[ChildConfig], now: float) -> None:
-        """Open another IKE SA with the same peer; the old one goes when that is up."""
-        ...
-
-    def is_local_spi(self, spi: bytes) -> bool:
-        """Tell whether an IKE SA has this local SPI."""
-        ...
-
-
 class Services:
     """Shared by all IKE SAs of one endpoint."""
 
     __slots__ = (
+        "_fresh_events",
         "_last_question",
         "commands",
         "config",
         "counters",
         "datagrams",
         "events",
-        "fresh_events",
         "host",
         "inbound_spis",
         "key_exchange",
+        "last_errors",
         "questions",
         "registry",
         "rng",
@@ -90,7 +64,8 @@ class Services:
         self.datagrams: list[Datagram] = []
         self.commands: deque[Command] = deque()
         self.events: deque[Event] = deque()
-        self.fresh_events: list[Event] = []
+        self.last_errors: dict[str, LastError] = {}
+        self._fresh_events: list[Event] = []
         self.counters: Counter[str] = Counter()
         self.host = HostAddresses()
         self.inbound_spis: dict[int, IkeSa] = {}
@@ -103,9 +78,18 @@ class Services:
         self.datagrams.append(Datagram(data, path))
 
     def publish(self, event: Event) -> None:
-        """Put an event into the outbox; the endpoint looks at fresh ones before others do."""
+        """Put an event into the outbox."""
         self.events.append(event)
-        self.fresh_events.append(event)
+        self._fresh_events.append(event)
+
+    def note_errors(self, now: float) -> None:
+        """Remember the last error of each connection, from the events since the last call."""
+        for event in self._fresh_events:
+            if isinstance(event, IkeSaEstablished):
+                self.last_errors.pop(event.connection, None)
+            elif isinstance(event, (IkeSaFailed, ChildSaFailed)) or _is_bad_end(event):
+                self.last_errors[event.connection] = LastError(event.reason, event.detail, now)
+        self._fresh_events.clear()
 
     def next_question(self, sa: IkeSa) -> int:
         """Return the number of a question that an IKE SA waits for."""
@@ -126,3 +110,7 @@ class Services:
             spi = int.from_bytes(self.rng.octets(3)) << 8 | self.config.worker
             if spi > 255 and spi not in self.inbound_spis:
                 return spi
+
+
+def _is_bad_end(event: Event) -> TypeGuard[IkeSaClosed]:
+    return isinstance(event, IkeSaClosed) and event.reason not in _GOOD_ENDS
