@@ -27,7 +27,8 @@ LINT = (
     ("mypy",),
 )
 PYTEST = {
-    "quick": ("-m", "not root and not interop and not vm", "-n", "2"),
+    "quick": ("-m", "not root and not interop and not vm and not mutation", "-n", "2"),
+    "mutations": ("-m", "mutation", "-n", "2"),
     "root": ("-m", "root and not interop and not vm", "-n", "2"),
     "interop": ("-m", "interop and not vm", "-n", "2"),
     "vm": ("-m", "vm"),
