@@ -38,6 +38,7 @@ from ipsecme.wire.ike import (
     UnknownSelector,
     VendorIdPayload,
 )
+from ipsecme.wire.ike.config import attribute_sizes
 from ipsecme.wire.ike.registry import DECODERS
 from ipsecme.wire.numbers import (
     AttributeType,
@@ -175,11 +176,17 @@ def _deletes() -> st.SearchStrategy[DeletePayload]:
     return st.just(DeletePayload(ProtocolId.IKE)) | st.builds(DeletePayload, others, spis)
 
 
+@st.composite
+def _config_attributes(draw: st.DrawFn) -> ConfigAttribute:
+    kind = draw(_numbers(ConfigAttributeType, 0x7FFF))
+    sizes = [size for size in attribute_sizes(kind) if size <= 64]
+    size = draw(st.sampled_from(sizes))
+    return ConfigAttribute(kind, draw(st.binary(min_size=size, max_size=size)))
+
+
 def _config_payloads() -> st.SearchStrategy[ConfigPayload]:
-    one = st.builds(ConfigAttribute, _numbers(ConfigAttributeType, 0x7FFF), BODY)
-    return st.builds(
-        ConfigPayload, _numbers(ConfigType, 0xFF), st.lists(one, max_size=5).map(tuple)
-    )
+    attributes = st.lists(_config_attributes(), max_size=5).map(tuple)
+    return st.builds(ConfigPayload, _numbers(ConfigType, 0xFF), attributes)
 
 
 def _eap_payloads() -> st.SearchStrategy[EapPayload]:
