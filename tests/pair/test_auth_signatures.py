@@ -55,7 +55,9 @@ def b_peer(credential: Credential | None = B_CREDENTIAL, trust: Trust | None = T
 
 def signing(side: str, credential: Credential | None, trust: Trust | None) -> PeerConfig:
     psk = None if credential and trust else Secret(b"a secret of twenty octets")
-    return replace(peer(side), psk=psk, credential=credential, trust=trust)
+    return replace(
+        peer(side), psk=psk, credentials=(credential,) if credential else (), trust=trust
+    )
 
 
 def established(pair: Pair) -> None:
@@ -275,7 +277,9 @@ def test_methods_that_are_not_configured() -> None:
 def test_a_lax_connection_does_not_open_a_strict_one() -> None:
     """Same addresses, one connection for anybody and one for holders of certificates."""
     strict = replace(b_peer(), name="strict")
-    lax = replace(peer("b"), psk=None, remote_id=None, credential=B_CREDENTIAL, remote_null=True)
+    lax = replace(
+        peer("b"), psk=None, remote_id=None, credentials=(B_CREDENTIAL,), remote_null=True
+    )
     anybody = replace(peer("a"), psk=None, local_null=True, trust=TRUST)
     for peers in ((strict, lax), (lax, strict)):
         pair = Pair(a=anybody, b=b_peer())

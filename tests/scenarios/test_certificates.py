@@ -93,6 +93,28 @@ def test_an_authority_between(lab: Lab, we_call: bool) -> None:
     story.ping()
 
 
+@pytest.mark.parametrize("we_call", [True, False], ids=["we-call", "strongswan-calls"])
+def test_the_one_of_two_certificates_that_strongswan_asks_for(lab: Lab, we_call: bool) -> None:
+    """It trusts one authority and says so in CERTREQ; our first certificate is under another."""
+    first, second = root_of(number=1), authority("Second", number=6, at=NOW)
+    west, east = two_sites(lab)
+    ours = Ipsecme(
+        west,
+        TUNNEL,
+        remote=east,
+        credential=made(first, west.identity),
+        also=made(second, west.identity, kind="rsa3072"),
+    )
+    strongswan = StrongSwan(
+        east, TUNNEL, remote=west, credential=made(first, east.identity, trusts=second)
+    )
+
+    story = Story(lab, ours, strongswan)
+    story.bring_up(by=ours if we_call else strongswan)
+    story.ping()
+    assert "with RSA" in strongswan.log_text()
+
+
 class Refusal(NamedTuple):
     """What strongSwan gets, what we have beside it, and what we say."""
 

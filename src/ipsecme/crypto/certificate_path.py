@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from ipsecme.crypto.certificate import Certificate
     from ipsecme.crypto.certificate_revocation import Crl
 
-__all__ = ["MAX_CERTIFICATES", "PathRefused", "TrustedPath", "find_path", "trust"]
+__all__ = [
+    "MAX_CERTIFICATES",
+    "PathRefused",
+    "TrustedPath",
+    "authorities_above",
+    "find_path",
+    "trust",
+]
 
 MAX_CERTIFICATES = 8
 """Longest path, the authority included."""
@@ -106,6 +113,29 @@ def find_path(
     if (reason := leaf.unfit_for_ike()) is not None:
         raise PathRefused(f"the certificate {leaf} does not serve for IKE: {reason}")
     return _Search(others, anchors, at).run(leaf)
+
+
+def authorities_above(
+    certificate: Certificate, known: Sequence[Certificate]
+) -> tuple[Certificate, ...]:
+    """Return those of the known authorities that the certificate leads to, the nearest first.
+
+    They are only looked for by name and signature: this is about our own certificate, and whether
+    the authorities may do that is for the peer to judge.
+    """
+    found: list[Certificate] = []
+    waiting = [certificate]
+    while waiting and len(found) < _MAX_SIGNATURES:
+        issued = waiting.pop(0)
+        for issuer in known:
+            if issuer.subject == issued.issuer and issuer not in found and issuer != certificate:
+                try:
+                    _check_signature(issuer, issued)
+                except PathRefused:
+                    continue
+                found.append(issuer)
+                waiting.append(issuer)
+    return tuple(found)
 
 
 class _Search:

@@ -9,6 +9,7 @@ acknowledgement.
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import functools
 import traceback
 from collections import deque
@@ -90,6 +91,7 @@ class Driver:
 
     async def start(self) -> None:
         """Begin to count traffic as signs of life. The data plane has been started."""
+        self._tell_time()
         self._poll = asyncio.create_task(self._watch_traffic())
         self._drain()
 
@@ -290,11 +292,16 @@ class Driver:
         seen: dict[int, float] = {}
         while True:
             await asyncio.sleep(_POLL_SECONDS)
+            self._tell_time()
             try:
                 counters = await self.data_plane.counters()
             except IpsecmeError:
                 return  # the data plane is gone, and says so by itself
             seen = self.note_traffic(counters, seen)
+
+    def _tell_time(self) -> None:
+        wall = dt.datetime.now(dt.UTC)
+        self._feed(self.endpoint.handle_wall_clock, wall, self._loop.time())
 
     def note_traffic(self, counters: Counters, seen: dict[int, float]) -> dict[int, float]:
         """Report SAs with packets since `seen`; return when each was last heard of."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING, NamedTuple
 
-from ipsecme.daemon.credentials import KeyRejected, first_name
+from ipsecme.daemon.credentials import first_name
+from ipsecme.daemon.key_files import KeyRejected
 from ipsecme.ike.auth.identity import mismatch
 from ipsecme.ike.config import Identity
 from ipsecme.wire.numbers import IdType
@@ -29,7 +30,7 @@ class Addresses(NamedTuple):
 class Proofs(NamedTuple):
     """What this end signs with, and what the peer's signature must lead to."""
 
-    credential: Credential | None
+    credentials: tuple[Credential, ...]
     trust: Trust | None
 
 
@@ -37,10 +38,13 @@ def local_identity(
     table: ConnectionTable, addresses: Addresses, proofs: Proofs, warnings: list[str]
 ) -> Identity:
     """Return local_id: as given, as the certificate says, or else the local address."""
-    certificates = proofs.credential.certificates if proofs.credential else ()
+    certificates = proofs.credentials[0].certificates if proofs.credentials else ()
     if table.local_id is not None:
         identity = Identity.parse(table.local_id)
-        if certificates and (reason := mismatch(certificates[0], identity)) is not None:
+        for credential in proofs.credentials:
+            own = credential.certificates[:1]
+            if not own or (reason := mismatch(own[0], identity)) is None:
+                continue
             warnings.append(
                 f"local_id is {identity}, but {reason}; peers that do not pin the certificate "
                 "will refuse it. Leave local_id out to use the certificate's own name"

@@ -6,9 +6,11 @@ import ipaddress
 from typing import TYPE_CHECKING
 
 from ipsecme.base import ConfigError
-from ipsecme.daemon.credentials import KeyRejected, load_credential, load_trust
+from ipsecme.daemon.credentials import load_credentials
 from ipsecme.daemon.identities import Addresses, Proofs, local_identity, remote_identity
+from ipsecme.daemon.key_files import KeyRejected
 from ipsecme.daemon.psk import load_psk, weakness
+from ipsecme.daemon.trust import load_trust
 from ipsecme.ike.config import ChildConfig, Lifetimes, PeerConfig, Retransmission
 from ipsecme.policy.keywords import (
     DEFAULT_ESP_PROPOSALS,
@@ -53,7 +55,7 @@ class PeerMaker:
         addresses = self._addresses(name, table)
         warnings: list[str] = []
         proofs = Proofs(
-            load_credential(table, self._folder, warnings),
+            load_credentials(table, self._folder, warnings),
             load_trust(table, self._folder, warnings),
         )
         local_id = local_identity(table, addresses, proofs, warnings)
@@ -65,7 +67,7 @@ class PeerMaker:
             local_id=local_id,
             remote_id=remote_id,
             psk=psk,
-            credential=proofs.credential,
+            credentials=proofs.credentials,
             trust=proofs.trust,
             local_null=table.local_auth == "null",
             remote_null=table.remote_auth == "null",

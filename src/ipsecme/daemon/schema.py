@@ -70,6 +70,10 @@ def _name(text: str) -> str:
     return text
 
 
+def _several(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
 def _path(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -85,6 +89,7 @@ IdentityText = Annotated[str, _checked(Identity.parse)]
 IkeProposal = Annotated[str, _checked(lambda text: parse_proposal(text, ProtocolId.IKE))]
 EspProposal = Annotated[str, _checked(lambda text: parse_proposal(text, ProtocolId.ESP))]
 FilePath = Annotated[Path, BeforeValidator(_path)]
+FilePaths = Annotated[list[FilePath], BeforeValidator(_several), Field(min_length=1, max_length=16)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Window = Annotated[int, Field(ge=32, le=65536)]
 Selectors = Annotated[list[Selector], Field(min_length=1, max_length=64)]
@@ -129,8 +134,8 @@ class ConnectionTable(_Table):
     psk: SecretStr | None = None
     psk_file: FilePath | None = None
     psk_env: str | None = None
-    cert: FilePath | None = None
-    key: FilePath | None = None
+    cert: FilePaths | None = None
+    key: FilePaths | None = None
     password_file: FilePath | None = None
     ca: Annotated[list[FilePath], Field(min_length=1, max_length=64)] | None = None
     remote_cert: FilePath | None = None

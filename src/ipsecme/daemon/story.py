@@ -76,6 +76,8 @@ def _tell(event: events.Event) -> tuple[str, str, Fields]:
             level, fields = _ending(event.reason)
             text = f"IKE SA ended: {event.detail or event.reason}"
             return level, text, {"ike_spi": event.ike_spi, **fields}
+        case events.CertificateOutOfDate():
+            return "warning", _tell_date(event), {"ike_spi": event.ike_spi}
         case events.PathChanged():
             return _tell_move(event)
         case events.IkeKeysDerived():
@@ -85,6 +87,14 @@ def _tell(event: events.Event) -> tuple[str, str, Fields]:
             }  # fmt: skip
         case _:
             return _tell_child(event)
+
+
+def _tell_date(event: events.CertificateOutOfDate) -> str:
+    return (
+        f"we prove ourselves with the certificate {event.certificate}, which is valid from "
+        f"{event.not_before:%Y-%m-%d %H:%M} to {event.not_after:%Y-%m-%d %H:%M} UTC, not now; "
+        "renew it"
+    )
 
 
 def _tell_move(event: events.PathChanged) -> tuple[str, str, Fields]:

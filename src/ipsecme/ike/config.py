@@ -169,7 +169,8 @@ class PeerConfig:
     by a new IKE SA, and the old one goes when that is up, or first with `break_before_make`; peers
     that called us are told to see to it (RFC 4478). With `mobike` the end that called may change
     its address (RFC 4555); `return_routability` has a peer that called us answer at its new one
-    before packets go there. `listen_address` keeps us on it.
+    before packets go there. `listen_address` keeps us on it. Which of the
+    `credentials` is used depends on what the peer asks for.
     """
 
     name: str
@@ -193,7 +194,7 @@ class PeerConfig:
     listen_address: str | None = None
     mobike: bool = True
     return_routability: bool = True
-    credential: Credential | None = None
+    credentials: tuple[Credential, ...] = ()
     trust: Trust | None = None
     local_null: bool = False
     remote_null: bool = False
@@ -202,10 +203,20 @@ class PeerConfig:
     def __post_init__(self) -> None:
         shared = SharedKey(self.psk) if self.psk is not None else None
         object.__setattr__(self, "shared_key", shared)
-        signs = self.credential is not None or self.local_null
+        signs = bool(self.credentials) or self.local_null
         judges = self.trust is not None or self.remote_null
         if shared is None and not (signs and judges):
             raise LocalMisuse(f"connection {self.name} needs a secret for what is not signed")
+
+    def identity_with(self, credential: Credential | None) -> Identity:
+        """Return what we call ourselves when we prove it with this credential."""
+        given = credential.identity if credential is not None else None
+        return given or self.local_id
+
+    def is_called(self, identity: Identity) -> bool:
+        """Tell whether we go by this identity in the connection."""
+        own = (self.local_id, *(c.identity for c in self.credentials if c.identity is not None))
+        return any(name.matches(identity) for name in own)
 
     @property
     def secret(self) -> SharedKey:

@@ -28,6 +28,7 @@ from ipsecme.wire.ike import (
 from ipsecme.wire.numbers import ExchangeType
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections import Counter
     from collections.abc import Callable, Sequence
 
@@ -292,6 +293,10 @@ class Endpoint:
         if sa is not None:
             sa.dialogue.resume(number, answer, now)
             self._registry.settle(sa, now)
+
+    def handle_wall_clock(self, wall: dt.datetime, now: float) -> None:
+        """Learn what time of day it is; tell again from time to time, for clocks are set."""
+        self._services.set_wall_clock(wall, now)
 
     def shutdown(self, now: float) -> None:
         """Take nobody in any more and delete every IKE SA; `is_idle` tells when that is done."""

@@ -9,10 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     from ipsecme.base import Path, Secret
     from ipsecme.crypto.suite import EspSuite, IkeSuite
 
 __all__ = [
+    "CertificateOutOfDate",
     "ChildSaClosed",
     "ChildSaCreated",
     "ChildSaFailed",
@@ -128,6 +131,16 @@ class PathChanged(NamedTuple):
     new: Path
 
 
+class CertificateOutOfDate(NamedTuple):
+    """We show a certificate outside its dates, because none is left that is better."""
+
+    connection: str
+    ike_spi: str
+    certificate: str
+    not_before: dt.datetime
+    not_after: dt.datetime
+
+
 class IkeKeysDerived(NamedTuple):
     """The keys of an IKE SA, given out only when `EndpointConfig.export_keys` says so."""
 
@@ -150,5 +163,6 @@ Event = (
     | ChildSaFailed
     | ChildSaClosed
     | PathChanged
+    | CertificateOutOfDate
     | IkeKeysDerived
 )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ipsecme.base import LocalMisuse, PeerError, TimerTable
 from ipsecme.crypto.protection import protection
 from ipsecme.ike import events
+from ipsecme.ike.auth.choice import PeerWishes
 from ipsecme.ike.child import ChildSa, rekey_delay
 from ipsecme.ike.children import Children
 from ipsecme.ike.dialogue import Dialogue
@@ -28,7 +29,6 @@ from ipsecme.ike.mobility import Mobility, follow_nat, hand_on, inherit
 from ipsecme.ike.reauthentication import reauthentication_delay
 from ipsecme.ike.schedule import IkeTimer, on_timer, patience
 from ipsecme.ike.state import IkeState
-from ipsecme.ike.tasks.certificates import PeerWishes
 from ipsecme.ike.tasks.child_create import ChildCreate
 from ipsecme.ike.tasks.child_rekey import ChildRekey
 from ipsecme.ike.tasks.ike_rekey import IkeRekey

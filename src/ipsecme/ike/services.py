@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter, deque
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
@@ -36,6 +37,7 @@ class Services:
     __slots__ = (
         "_fresh_events",
         "_last_question",
+        "_midnight",
         "commands",
         "config",
         "counters",
@@ -71,6 +73,15 @@ class Services:
         self.inbound_spis: dict[int, IkeSa] = {}
         self.questions: dict[int, IkeSa] = {}
         self._last_question = 0
+        self._midnight: dt.datetime | None = None  # the time of day at monotonic zero
+
+    def set_wall_clock(self, wall: dt.datetime, now: float) -> None:
+        """Learn what time of day it is at a monotonic time."""
+        self._midnight = wall - dt.timedelta(seconds=now)
+
+    def wall(self, now: float) -> dt.datetime | None:
+        """Return the time of day, if anybody told."""
+        return None if self._midnight is None else self._midnight + dt.timedelta(seconds=now)
 
     def send(self, data: bytes, path: Path) -> None:
         """Put a datagram into the outbox."""

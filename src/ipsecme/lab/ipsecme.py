@@ -30,27 +30,35 @@ _PROGRAM: Final = (sys.executable, "-m", "ipsecme.cli")
 
 
 class Ipsecme:
-    """An ipsecme daemon at `site` with one tunnel to the site `remote`."""
+    """An ipsecme daemon at `site` with one tunnel to the site `remote`.
+
+    It proves itself with `credential` or with what it has `also`, as the peer wishes.
+    """
 
     def __init__(
-        self, site: Site, tunnel: Tunnel, *, remote: Site, credential: Credential | None = None
+        self,
+        site: Site,
+        tunnel: Tunnel,
+        *,
+        remote: Site,
+        credential: Credential | None = None,
+        also: Credential | None = None,
     ) -> None:
         self.site = site
         self.folder = site.host.folder / "ipsecme"
         self.control = self.folder / "control.sock"
-        self._credential = credential
-        self._connection = render_tunnel(
-            tunnel, local=site, remote=remote, files=_files(credential)
-        )
+        self._files = _files(credential, also)
+        self._connection = render_tunnel(tunnel, local=site, remote=remote, files=self._files)
         self._process: Process | None = None
 
     def start(self) -> None:
         """Start the daemon and wait until it answers."""
         self.folder.mkdir(exist_ok=True)
-        for name, text in _files(self._credential).values():
-            path = self.folder / name
-            path.touch(mode=0o600)
-            path.write_text(text)
+        for texts in self._files.values():
+            for name, text in texts.items():
+                path = self.folder / name
+                path.touch(mode=0o600)
+                path.write_text(text)
         configuration = self.folder / "ipsecme.toml"
         configuration.touch(mode=0o600)
         configuration.write_text(
@@ -144,20 +152,24 @@ class Ipsecme:
         return StepFailed(f"{what}\n{tail}")
 
 
-_Files = dict[str, tuple[str, str]]
-"""Name and text of the file for each setting that names one."""
+_Files = dict[str, dict[str, str]]
+"""Names and texts of the files for each setting that names some."""
 
 
-def _files(credential: Credential | None) -> _Files:
+def _files(credential: Credential | None, also: Credential | None = None) -> _Files:
     if credential is None:
         return {}
     found = {
-        "cert": ("cert.pem", "".join(credential.certificates)),
-        "key": ("key.pem", credential.key),
-        "ca": ("ca.pem", credential.authority),
+        "cert": {"cert.pem": "".join(credential.certificates)},
+        "key": {"key.pem": credential.key},
+        "ca": {"ca.pem": credential.authority},
     }
     if credential.crl is not None:
-        found["crl"] = ("ca.crl", credential.crl)
+        found["crl"] = {"ca.crl": credential.crl}
+    if also is not None:
+        found["cert"]["also-cert.pem"] = "".join(also.certificates)
+        found["key"]["also-key.pem"] = also.key
+        found["ca"]["also-ca.pem"] = also.authority
     return found
 
 
@@ -176,8 +188,8 @@ def render_tunnel(tunnel: Tunnel, *, local: Site, remote: Site, files: _Files | 
         "ike_rekey": tunnel.ike_rekey_seconds,
         "child_rekey": tunnel.child_rekey_seconds,
     }
-    for key, (name, _) in (files or {}).items():
-        settings[key] = [name] if key in ("ca", "crl") else name
+    for key, texts in (files or {}).items():
+        settings[key] = list(texts)
     return _render_table(f"connections.{_CONNECTION}", settings)
 
 

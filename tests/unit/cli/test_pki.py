@@ -15,7 +15,7 @@ from ipsecme.crypto.certificate_issue import KEY_TYPES, KeyType
 from ipsecme.crypto.certificate_path import PathRefused, trust
 from ipsecme.crypto.certificate_revocation import Crl
 from ipsecme.daemon.configuration import load
-from ipsecme.daemon.credentials import read_certificates
+from ipsecme.daemon.key_files import read_certificates
 
 if TYPE_CHECKING:
     from pathlib import Path

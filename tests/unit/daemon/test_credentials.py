@@ -90,13 +90,48 @@ def complaint(folder: Path, settings: str) -> str:
 
 def test_a_certificate_its_key_and_an_authority(folder: Path) -> None:
     found = peer(folder, SIGNED)
-    assert found.credential is not None
-    assert found.credential.certificates == (OWN, *of(MIDDLE))  # the root need not be sent
+    assert len(found.credentials) == 1
+    assert found.credentials[0].certificates == (OWN, *of(MIDDLE))  # the root need not be sent
     assert found.trust is not None
     assert list(found.trust.authorities) == of(ROOT)
     assert found.psk is None
     assert found.local_id == Identity.parse("gw.example")
     assert found.remote_id == Identity.parse("peer.example")
+
+
+def test_several_certificates_find_their_keys(folder: Path) -> None:
+    other = authority("Other", number=5, at=NOW)
+    second = leaf(other, "gw.elsewhere", number=8, at=NOW)
+    put(folder, "second.pem", pem(second, *of(other)), 0o644)
+    put(folder, "second.key", pkcs8(8))
+    settings = (
+        'cert = ["gw.pem", "second.pem"]\nkey = ["second.key", "gw.key"]\n'
+        'ca = ["ca.pem"]\nremote_id = "peer.example"'
+    )
+    found = peer(folder, settings).credentials
+    assert [c.certificates[0] for c in found] == [OWN, second]
+    assert [c.key.public for c in found] == [OWN.key, second.key]
+    assert found[0].authorities == {c.key.key_hash for c in of(MIDDLE, ROOT)}
+    assert found[1].authorities == {c.key.key_hash for c in of(other)}
+    assert [str(c.identity) for c in found] == ["gw.example", "gw.elsewhere"]
+    named = peer(folder, settings + '\nlocal_id = "gw.example"').credentials
+    assert [c.identity for c in named] == [None, None]
+
+
+def test_the_authority_may_be_known_from_ca_alone(folder: Path) -> None:
+    own = leaf(ROOT, "gw.example", at=NOW)
+    put(folder, "gw.pem", pem(own), 0o644)
+    (found,) = peer(folder, SIGNED).credentials
+    assert found.authorities == {of(ROOT)[0].key.key_hash}
+
+
+def test_a_key_without_a_certificate_among_several(folder: Path) -> None:
+    put(folder, "stray.key", pkcs8(9))
+    settings = SIGNED.replace('key = "gw.key"', 'key = ["gw.key", "stray.key"]')
+    assert "stray.key belongs to none of the certificates in cert" in complaint(folder, settings)
+    assert "holds no private key" in complaint(
+        folder, SIGNED.replace('key = "gw.key"', 'key = ["gw.key", "gw.pem"]')
+    )
 
 
 FORMS: dict[str, Callable[[Path], str]] = {}
@@ -150,9 +185,9 @@ def pkcs12_store(folder: Path) -> str:
 @pytest.mark.parametrize("make", FORMS.values(), ids=FORMS)
 def test_forms_of_files(folder: Path, make: Callable[[Path], str]) -> None:
     found = peer(folder, make(folder) + '\nca = ["ca.pem"]\nremote_id = "peer.example"')
-    assert found.credential is not None
-    assert found.credential.certificates[0] == OWN
-    assert found.credential.key.public == OWN.key
+    assert len(found.credentials) == 1
+    assert found.credentials[0].certificates[0] == OWN
+    assert found.credentials[0].key.public == OWN.key
 
 
 def test_raw_keys(folder: Path) -> None:
@@ -160,9 +195,9 @@ def test_raw_keys(folder: Path) -> None:
     for name, encoding in (("peer.pub", Encoding.PEM), ("peer.der", Encoding.DER)):
         put(folder, name, public.public_bytes(encoding, PublicFormat.SubjectPublicKeyInfo), 0o644)
         found = peer(folder, f'key = "gw.key"\nremote_key = "{name}"')
-        assert found.credential is not None
+        assert len(found.credentials) == 1
         assert found.trust is not None
-        assert found.credential.certificates == ()
+        assert found.credentials[0].certificates == ()
         assert len(found.trust.keys) == 1
 
 

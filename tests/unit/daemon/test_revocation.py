@@ -270,7 +270,7 @@ def gateways(url: str) -> tuple[Endpoint, Endpoint, Endpoint]:
     own = leaf(root, WEST, at=now, extensions=[(x509.CRLDistributionPoints(points), False)])
     credential = Credential(SigningKey(key()), (own,))
     trust = Trust(tuple(of(root)), revocation=Revocation("strict", follow="any"))
-    west = with_peers(make_endpoint(WEST, EAST), credential=credential)
+    west = with_peers(make_endpoint(WEST, EAST), credentials=(credential,))
     east = make_endpoint(EAST, WEST)
     north = make_endpoint(EAST, NORTH).config.peers[0]
     signing = replace(east.config.peers[0], trust=trust)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ipsecme.ike.context import ExchangeContext
     from ipsecme.wire.ike import Payload
 
-__all__ = ["Presented", "authorities_of", "presented", "requests", "shown"]
+__all__ = ["Presented", "authorities_of", "encodings_of", "presented", "requests", "shown"]
 
 _KEY_HASH_OCTETS = 20
 _MOST_CERTIFICATES = 16
@@ -123,3 +123,8 @@ def authorities_of(payloads: Iterable[Payload]) -> frozenset[bytes]:
                 starts = range(0, len(octets), _KEY_HASH_OCTETS)
                 found.update(octets[at : at + _KEY_HASH_OCTETS] for at in starts)
     return frozenset(found)
+
+
+def encodings_of(payloads: Iterable[Payload]) -> frozenset[CertEncoding]:
+    """Return the kinds of certificates that CERTREQ payloads ask for."""
+    return frozenset(p.encoding for p in payloads if isinstance(p, CertReqPayload))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ipsecme.base import Secret
     from ipsecme.crypto.signature import VerifiedSignature
     from ipsecme.crypto.signature_keys import PublicKey
+    from ipsecme.ike.auth.trust import Credential
     from ipsecme.ike.config import Identity, PeerConfig
     from ipsecme.ike.context import ExchangeContext
 
@@ -48,13 +49,20 @@ class Authenticated:
         self.is_anonymous = method == AuthMethod.NULL
 
 
-def make(ctx: ExchangeContext, peer: PeerConfig, octets: bytes, sk_p: Secret) -> AuthPayload:
+def make(
+    ctx: ExchangeContext,
+    peer: PeerConfig,
+    octets: bytes,
+    *,
+    credential: Credential | None,
+    sk_p: Secret,
+) -> AuthPayload:
     """Return our AUTH over `octets`; `sk_p` is our SK_pi or SK_pr."""
     number = ctx.sa.suite.prf
     if peer.local_null:
         return AuthPayload(AuthMethod.NULL, SharedKey(sk_p).auth(number, octets))
-    if peer.credential is not None:
-        method, data = sign(peer.credential.key, octets, ctx.sa.wishes.hashes)
+    if credential is not None:
+        method, data = sign(credential.key, octets, ctx.sa.wishes.hashes)
         return AuthPayload(method, data)
     return AuthPayload(AuthMethod.SHARED_KEY_MIC, peer.secret.auth(number, octets))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from ipsecme.crypto.certificate import Certificate
     from ipsecme.crypto.signature_keys import PublicKey, SigningKey
+    from ipsecme.ike.config import Identity
 
 __all__ = ["Credential", "Revocation", "Trust"]
 
@@ -16,11 +17,15 @@ __all__ = ["Credential", "Revocation", "Trust"]
 class Credential:
     """Our signing key with its certificate and those between it and the authority, in order.
 
-    Without certificates the key goes out as a raw public key (RFC 7670).
+    Without certificates the key goes out as a raw public key (RFC 7670). `authorities` are the
+    SHA-1 of the keys of all authorities, as CERTREQ names them, that the certificate leads to.
+    `identity` is what we call ourselves with it, where the connection does not say so.
     """
 
     key: SigningKey = field(repr=False)
     certificates: tuple[Certificate, ...] = ()
+    authorities: frozenset[bytes] = frozenset()
+    identity: Identity | None = None
 
 
 @dataclass(slots=True, frozen=True)

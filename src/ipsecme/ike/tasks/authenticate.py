@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipsecme.base import PeerError, ProtocolViolation
+from ipsecme.base import ProtocolViolation
 from ipsecme.crypto.keymat import signed_octets
-from ipsecme.crypto.signature import require_scheme
+from ipsecme.crypto.signature import NoCommonScheme
+from ipsecme.ike import events
 from ipsecme.ike.auth import proof
+from ipsecme.ike.auth.choice import PeerWishes, choose
 from ipsecme.ike.auth.presented import requests, shown
 from ipsecme.ike.config import Identity
 from ipsecme.ike.failures import AuthenticationFailed, NotifyReceived
@@ -20,6 +22,7 @@ from ipsecme.wire.ike import AuthPayload, IdentityPayload, NotifyPayload
 from ipsecme.wire.numbers import NotifyType, PayloadType
 
 if TYPE_CHECKING:
+    from ipsecme.ike.auth.trust import Credential
     from ipsecme.ike.config import PeerConfig
     from ipsecme.ike.context import ExchangeContext
 
@@ -29,21 +32,25 @@ __all__ = ["Authenticate"]
 class Authenticate(Task):
     """IDi, IDr and AUTH of both messages, what stands behind them, and INITIAL_CONTACT."""
 
-    __slots__ = ("_proof",)
+    __slots__ = ("_credential", "_proof")
 
     _proof: proof.Authenticated
+    _credential: Credential | None
 
     def build_request(self, ctx: ExchangeContext) -> None:
         """Write IDi, [CERT+,] [CERTREQ+,] [IDr,] AUTH, and INITIAL_CONTACT if this is the first."""
         sa, peer = ctx.sa, ctx.connection
-        identity = _payload(PayloadType.IDi, peer.local_id)
+        wishes = sa.wishes.heard((), peer.local_id)
+        credential = _choose(ctx, peer, wishes)
+        identity = _payload(PayloadType.IDi, peer.identity_with(credential))
         ctx.out.append(identity)
-        _show_certificates(ctx, peer)
+        _show_certificates(ctx, credential)
         if peer.trust is not None:
             ctx.out.extend(requests([peer.trust]))
         if peer.remote_id is not None:
             ctx.out.append(_payload(PayloadType.IDr, peer.remote_id))
-        ctx.out.append(proof.make(ctx, peer, _octets_of_initiator(ctx, identity), sa.keys.pi))
+        octets = _octets_of_initiator(ctx, identity)
+        ctx.out.append(proof.make(ctx, peer, octets, credential=credential, sk_p=sa.keys.pi))
         if not sa.services.registry.has_live(peer, but=sa):
             ctx.out.append(NotifyPayload(NotifyType.INITIAL_CONTACT))
 
@@ -58,7 +65,7 @@ class Authenticate(Task):
         octets = _octets_of_initiator(ctx, identity)
         claimed = Identity.of(identity)
         self._proof = proof.check(ctx, peer, claimed, auth, octets=octets, sk_p=sa.keys.pi)
-        _require_scheme(ctx, peer)
+        self._credential = _answering_credential(ctx, peer)
         ctx.peer = peer
 
     def _select_peer(
@@ -79,7 +86,7 @@ class Authenticate(Task):
         wanted = ctx.find_role(IdentityPayload, PayloadType.IDr)
         if wanted is not None:
             named = Identity.of(wanted)
-            fitting = [peer for peer in candidates if peer.local_id.matches(named)]
+            fitting = [peer for peer in candidates if peer.is_called(named)]
             # An unknown IDr is no error: the responder answers with its own (section 1.2).
             candidates = fitting or candidates
         accepted = [peer for peer in candidates if ctx.sa.suite_is_accepted_by(peer)]
@@ -96,10 +103,12 @@ class Authenticate(Task):
     def build_response(self, ctx: ExchangeContext) -> None:
         """Write IDr, [CERT+,] AUTH; from here on the connection is known."""
         sa, peer = ctx.sa, ctx.connection
-        identity = _payload(PayloadType.IDr, peer.local_id)
+        credential = self._credential
+        identity = _payload(PayloadType.IDr, peer.identity_with(credential))
         ctx.out.append(identity)
-        _show_certificates(ctx, peer)
-        ctx.out.append(proof.make(ctx, peer, _octets_of_responder(ctx, identity), sa.keys.pr))
+        _show_certificates(ctx, credential)
+        octets = _octets_of_responder(ctx, identity)
+        ctx.out.append(proof.make(ctx, peer, octets, credential=credential, sk_p=sa.keys.pr))
         initial_contact = ctx.notify(NotifyType.INITIAL_CONTACT) is not None
         ctx.on_commit(
             lambda: sa.become_established(self._proof, ctx.now, initial_contact=initial_contact)
@@ -142,16 +151,31 @@ def _octets_of_responder(ctx: ExchangeContext, identity: IdentityPayload) -> byt
     return signed_octets(number, sa.init_response, nonce, sa.keys.pr, identity.body())
 
 
-def _show_certificates(ctx: ExchangeContext, peer: PeerConfig) -> None:
-    if peer.credential is not None and not peer.local_null:
-        ctx.out.extend(shown(peer.credential))
+def _show_certificates(ctx: ExchangeContext, credential: Credential | None) -> None:
+    if credential is not None:
+        ctx.out.extend(shown(credential))
 
 
-def _require_scheme(ctx: ExchangeContext, peer: PeerConfig) -> None:
-    """Find out before anything is sent whether our key serves the peer."""
-    if peer.credential is None:
-        return
+def _answering_credential(ctx: ExchangeContext, peer: PeerConfig) -> Credential | None:
+    """Find out before anything is sent whether one of our keys serves the peer, and which."""
+    wanted = ctx.find_role(IdentityPayload, PayloadType.IDr)
+    named = Identity.of(wanted) if wanted is not None else peer.local_id
     try:
-        require_scheme(peer.credential.key.public, ctx.sa.wishes.hashes)
-    except PeerError as error:
+        return _choose(ctx, peer, ctx.sa.wishes.heard(ctx.inside, named))
+    except NoCommonScheme as error:
         raise AuthenticationFailed(f"key: {error}") from None
+
+
+def _choose(ctx: ExchangeContext, peer: PeerConfig, wishes: PeerWishes) -> Credential | None:
+    if peer.local_null or not peer.credentials:
+        return None
+    sa, wall = ctx.sa, ctx.sa.services.wall(ctx.now)
+    credential = choose(peer.credentials, wishes, wall)
+    if wall is not None and credential.certificates:
+        own = credential.certificates[0]
+        if not own.is_valid_at(wall):
+            event = events.CertificateOutOfDate(
+                peer.name, sa.handle, str(own), own.not_before, own.not_after
+            )
+            sa.services.publish(event)
+    return credential

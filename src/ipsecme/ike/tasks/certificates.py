@@ -6,10 +6,11 @@ Owns SIGNATURE_HASH_ALGORITHMS of both messages (RFC 7427, section 4) and CERTRE
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from ipsecme.crypto.signature import ACCEPTED_HASHES, require_scheme
-from ipsecme.ike.auth.presented import authorities_of, requests
+from ipsecme.crypto.signature import ACCEPTED_HASHES
+from ipsecme.ike.auth.choice import PeerWishes, choose
+from ipsecme.ike.auth.presented import requests
 from ipsecme.ike.tasks.base import Task
 from ipsecme.wire.ike import NotifyPayload
 from ipsecme.wire.numbers import HashId, NotifyType
@@ -18,16 +19,9 @@ if TYPE_CHECKING:
     from ipsecme.ike.auth.trust import Trust
     from ipsecme.ike.context import ExchangeContext
 
-__all__ = ["PeerWishes", "SignatureHashes"]
+__all__ = ["SignatureHashes"]
 
 _ANNOUNCEMENT = b"".join(number.to_bytes(2) for number in ACCEPTED_HASHES)
-
-
-class PeerWishes(NamedTuple):
-    """What the peer said that it verifies, and whom it trusts (SHA-1 of their keys)."""
-
-    hashes: frozenset[HashId] = frozenset()
-    authorities: frozenset[bytes] = frozenset()
 
 
 class SignatureHashes(Task):
@@ -49,11 +43,10 @@ class SignatureHashes(Task):
         ctx.out.extend(requests(_trusts(ctx)))
 
     def read_response(self, ctx: ExchangeContext) -> None:
-        """Note what the peer verifies, and whether our key can serve it."""
+        """Note what the peer verifies, and whether one of our keys can serve it."""
         wishes = self._note(ctx)
-        credential = ctx.connection.credential
-        if credential is not None:
-            require_scheme(credential.key.public, wishes.hashes)
+        if ctx.connection.credentials:
+            choose(ctx.connection.credentials, wishes, None)
 
     @staticmethod
     def _announce(ctx: ExchangeContext) -> None:
@@ -66,7 +59,7 @@ class SignatureHashes(Task):
         data = notify.data if notify is not None else b""
         pairs = (data[at : at + 2] for at in range(0, len(data) - 1, 2))
         hashes = frozenset(HashId.of(int.from_bytes(pair)) for pair in pairs)
-        wishes = PeerWishes(hashes, authorities_of(ctx.inside))
+        wishes = PeerWishes(hashes).heard(ctx.inside)
         ctx.on_commit(lambda: setattr(ctx.sa, "wishes", wishes))
         return wishes
 

@@ -1,0 +1,199 @@
+"""Several certificates of our own: which one is shown depends on what the peer asks for."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ipsecme.base import PeerError
+from ipsecme.crypto.signature_keys import SigningKey
+from ipsecme.ike.auth.choice import PeerWishes, choose
+from ipsecme.ike.auth.trust import Credential, Trust
+from ipsecme.ike.config import Identity
+from ipsecme.ike.events import CertificateOutOfDate, IkeSaEstablished, IkeSaFailed
+from ipsecme.ike.tasks import certificates
+from ipsecme.wire.ike import AuthPayload, CertPayload, CertReqPayload
+from ipsecme.wire.numbers import AuthMethod, CertEncoding, HashId
+from support.certificates import AT, authority, key, leaf, of
+from support.pair import Pair, Sent, peer
+
+if TYPE_CHECKING:
+    from ipsecme.crypto.certificate_issue import Authority, KeyType
+    from ipsecme.ike.config import PeerConfig
+
+ROOT = authority("Root", number=1)
+LOW = authority("Low", ROOT, number=2)
+OTHER = authority("Other", number=5)
+A_NAME, B_NAME = "a.example.com", "b.example.com"
+
+
+def credential(
+    issuer: Authority,
+    *names: str,
+    kind: KeyType = "ecdsa256",
+    number: int = 0,
+    at: dt.datetime = AT,
+    lifetime: dt.timedelta = dt.timedelta(days=90),
+    below: tuple[Authority, ...] = (),
+) -> Credential:
+    own = leaf(issuer, *names, kind=kind, number=number, at=at, lifetime=lifetime)
+    hashes = frozenset(c.key.key_hash for c in of(issuer, *below))
+    return Credential(SigningKey(key(kind, number)), (own,), hashes)
+
+
+def pair_of(
+    a: tuple[Credential, ...], b: tuple[Credential, ...], a_trusts: Authority, b_trusts: Authority
+) -> Pair:
+    """Return a pair that sends no fragments, so that each message can be looked at."""
+    return Pair(a=signing("a", a, a_trusts), b=signing("b", b, b_trusts), fragment_octets=9000)
+
+
+def signing(side: str, credentials: tuple[Credential, ...], trusts: Authority) -> PeerConfig:
+    return replace(peer(side), psk=None, credentials=credentials, trust=Trust(tuple(of(trusts))))
+
+
+def established(pair: Pair) -> None:
+    pair.establish()
+    failures = [e.detail for n in (pair.a, pair.b) for e in n.of(IkeSaFailed)]
+    assert not failures, failures
+    pair.check_sads()
+
+
+def shown(pair: Pair, message: int) -> bytes:
+    """Return the first certificate of one of the four messages."""
+    return next(p.data for p in pair.messages[message].payloads if isinstance(p, CertPayload))
+
+
+@pytest.mark.requirement("R7296-199")
+@pytest.mark.parametrize("trusted", [0, 1])
+@pytest.mark.parametrize("side", ["a", "b"])
+def test_the_certificate_under_an_authority_that_the_peer_trusts(trusted: int, side: str) -> None:
+    name, other = (A_NAME, B_NAME) if side == "a" else (B_NAME, A_NAME)
+    several = credential(ROOT, name), credential(OTHER, name, number=1)
+    authorities = ROOT, OTHER
+    one = (credential(ROOT, other),)
+    if side == "a":
+        pair = pair_of(several, one, a_trusts=ROOT, b_trusts=authorities[trusted])
+    else:
+        pair = pair_of(one, several, a_trusts=authorities[trusted], b_trusts=ROOT)
+    established(pair)
+    message = 2 if side == "a" else 3
+    assert shown(pair, message) == several[trusted].certificates[0].der
+
+
+def test_an_authority_further_up_counts() -> None:
+    several = credential(OTHER, A_NAME), credential(LOW, A_NAME, number=1, below=(ROOT,))
+    middle = replace(several[1], certificates=(*several[1].certificates, *of(LOW)))
+    pair = pair_of((several[0], middle), (credential(ROOT, B_NAME),), ROOT, ROOT)
+    established(pair)
+    assert shown(pair, 2) == middle.certificates[0].der
+
+
+@pytest.mark.requirement("R7296-200")
+def test_the_first_one_where_nothing_fits_or_nothing_is_asked() -> None:
+    several = credential(ROOT, A_NAME), credential(ROOT, A_NAME, number=1)
+    unknown = tuple(replace(c, authorities=frozenset()) for c in several)
+    pair = pair_of(unknown, (credential(ROOT, B_NAME),), ROOT, ROOT)
+    established(pair)  # the peer asked for ROOT, of which this end knows nothing
+    assert shown(pair, 2) == several[0].certificates[0].der
+    pinned = Trust(certificates=several[0].certificates)
+    asks_nothing = replace(signing("b", (credential(ROOT, B_NAME),), ROOT), trust=pinned)
+    pair = Pair(a=signing("a", several, ROOT), b=asks_nothing)
+    established(pair)
+    assert CertEncoding.X509_SIGNATURE not in requested(pair.messages[1])
+
+
+def requested(message: Sent) -> list[CertEncoding]:
+    return [p.encoding for p in message.payloads if isinstance(p, CertReqPayload)]
+
+
+def test_a_key_that_the_peer_can_verify(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certificates, "_ANNOUNCEMENT", b"\x00\x02")  # SHA2-256 alone
+    several = (
+        credential(ROOT, A_NAME, kind="ed25519"),
+        credential(OTHER, A_NAME, kind="rsa3072"),
+        credential(ROOT, A_NAME, number=1),
+    )
+    pair = pair_of(several, (credential(ROOT, B_NAME),), ROOT, ROOT)
+    established(pair)
+    assert shown(pair, 2) == several[2].certificates[0].der
+
+
+def test_a_peer_from_before_rfc_7427_gets_rsa(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certificates, "_ANNOUNCEMENT", b"")
+    several = credential(ROOT, A_NAME, kind="ed448"), credential(ROOT, A_NAME, kind="rsa3072")
+    pair = pair_of(several, (credential(ROOT, B_NAME),), ROOT, ROOT)
+    established(pair)
+    auth = pair.messages[2].only(AuthPayload)
+    assert auth.method == AuthMethod.RSA_DIGITAL_SIGNATURE
+
+
+@pytest.mark.parametrize("side", ["a", "b"])
+def test_one_that_is_in_time_and_a_word_about_one_that_is_not(side: str) -> None:
+    name = A_NAME if side == "a" else B_NAME
+    week = dt.timedelta(days=7)
+    old = credential(ROOT, name, at=AT - 5 * week, lifetime=week)
+    young = credential(ROOT, name, number=1)
+    one = credential(ROOT, B_NAME if side == "a" else A_NAME)
+    for ours, message in (((old, young), ""), ((old,), "expired on 2030-05-04")):
+        a, b = (ours, (one,)) if side == "a" else ((one,), ours)
+        pair = pair_of(a, b, ROOT, ROOT)
+        node = pair.a if side == "a" else pair.b
+        node.endpoint.handle_wall_clock(AT, pair.now)
+        pair.establish()
+        told = node.of(CertificateOutOfDate)
+        failures = [e.detail for n in (pair.a, pair.b) for e in n.of(IkeSaFailed)]
+        assert bool(told) == bool(message)
+        assert bool(failures) == bool(message)
+        assert message in " ".join(failures)
+    assert told[0].not_after == old.certificates[0].not_after
+
+
+@pytest.mark.requirement("R7296-005")
+def test_the_name_that_the_initiator_asks_for() -> None:
+    names = "one.example", "two.example"
+    several = tuple(
+        replace(credential(ROOT, name, number=n), identity=Identity.parse(name))
+        for n, name in enumerate(names)
+    )
+    for number, name in enumerate(names):
+        a = replace(signing("a", (credential(ROOT, A_NAME),), ROOT), remote_id=Identity.parse(name))
+        pair = Pair(a=a, b=signing("b", several, ROOT))
+        established(pair)
+        assert pair.a.of(IkeSaEstablished)[0].peer_identity == name
+        assert shown(pair, 3) == several[number].certificates[0].der
+
+
+def test_a_caller_calls_itself_what_its_certificate_says() -> None:
+    several = tuple(
+        replace(credential(issuer, name, number=n), identity=Identity.parse(name))
+        for n, (issuer, name) in enumerate(((ROOT, "one.example"), (OTHER, "two.example")))
+    )
+    b = replace(signing("b", (credential(ROOT, B_NAME),), OTHER), remote_id=None)
+    pair = Pair(a=signing("a", several, ROOT), b=b)
+    established(pair)
+    assert pair.b.of(IkeSaEstablished)[0].peer_identity == "two.example"
+    assert shown(pair, 2) == several[1].certificates[0].der
+
+
+def test_a_raw_key_for_a_peer_that_asks_for_one() -> None:
+    raw = Credential(SigningKey(key("ed25519", 7)))
+    several = credential(ROOT, A_NAME), raw
+    b = replace(
+        signing("b", (credential(ROOT, B_NAME),), ROOT), trust=Trust(keys=(raw.key.public,))
+    )
+    pair = Pair(a=signing("a", several, ROOT), b=b)
+    established(pair)
+    assert shown(pair, 2) == raw.key.public.spki
+
+
+def test_nothing_that_the_peer_verifies() -> None:
+    with pytest.raises(PeerError, match=r"Ed448 cannot serve.*Ed25519 cannot serve"):
+        choose(
+            (Credential(SigningKey(key("ed448"))), Credential(SigningKey(key("ed25519")))),
+            PeerWishes(frozenset({HashId.SHA2_256})),
+            None,
+        )
