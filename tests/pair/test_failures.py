@@ -159,6 +159,29 @@ def test_traffic_from_the_peer_makes_liveness_checks_needless() -> None:
     assert len(pair.sent) > count
 
 
+@pytest.mark.requirement("R7296-044")
+@pytest.mark.parametrize("damage", [0, 1])
+def test_what_is_replayed_or_damaged_is_no_sign_of_life(damage: int) -> None:
+    pair = Pair()
+    pair.establish()
+    pair.rekey(pair.a, "net")
+    pair.drive(4)
+    old = [d for name, d in pair.sent if name == "a" and len(d.data) > 1][-1]
+    data = bytearray(old.data)
+    data[-1] ^= damage
+    data[23] += damage  # the Message ID that is expected next
+    path = old.path._replace(local=old.path.remote, remote=old.path.local)
+    (sa,) = pair.b.endpoint._registry
+    heard = sa.last_inbound_at
+    pair.link.loss = 1.0
+    for _ in range(40):
+        pair.drive(10)
+        pair.b.endpoint.receive_datagram(bytes(data), path, pair.now)
+        pair.flush(pair.b)
+    assert sa.last_inbound_at == heard
+    assert pair.b.reasons(IkeSaClosed) == ["unreachable"]
+
+
 def test_nobody_is_let_in_beyond_the_limit() -> None:
     pair = Pair(admission=AdmissionConfig(half_open_limit=0))
     pair.initiate()

@@ -179,6 +179,43 @@ def test_initial_contact_replaces_what_the_peer_forgot() -> None:
     pair.check_sads()
 
 
+@pytest.mark.requirement("R7296-046", "R7296-115")
+def test_initial_contact_of_somebody_without_the_key_replaces_nothing() -> None:
+    pair = Pair()
+    pair.establish()
+    before = dict(pair.b.sad)
+    honest = pair.a
+    pair.a = Pair(a=peer("a", psk=b"another secret, as long as it"), seed=7).a
+    pair.initiate()
+    pair.drive(1)
+    claim = next(m for m in pair.messages[::-1] if m.header.exchange == ExchangeType.IKE_AUTH)
+    assert claim.types == ["AUTHENTICATION_FAILED"]
+    assert any("INITIAL_CONTACT" in m.types for m in pair.messages[-2:])
+    assert pair.b.names()[2:] == ["IkeSaFailed"]
+    assert pair.b.sad == before
+    pair.a = honest
+    pair.rekey(pair.a, "net")
+    pair.drive(10)
+    pair.check_sads()
+
+
+@pytest.mark.requirement("R7296-046")
+def test_initial_contact_is_sent_in_the_first_ike_auth_and_only_without_another_ike_sa() -> None:
+    pair = Pair()
+    pair.establish()
+    pair.rekey(pair.a)
+    pair.drive(40)
+    having = [m.header for m in pair.messages if "INITIAL_CONTACT" in m.types]
+    assert [(h.exchange, h.message_id) for h in having] == [(ExchangeType.IKE_AUTH, 1)]
+    pair = Pair()
+    pair.establish()
+    (old,) = pair.a.endpoint._registry
+    pair.a.endpoint._registry.reopen(old, [], pair.now)
+    pair.flush(pair.a)
+    pair.drive(1)
+    assert sum("INITIAL_CONTACT" in m.types for m in pair.messages) == 1
+
+
 def test_any_identity_will_do_where_none_is_demanded() -> None:
     pair = Pair(b=peer("b", remote_id=None))
     pair.establish()

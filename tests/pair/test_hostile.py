@@ -142,6 +142,26 @@ def test_everything_sent_comes_back_to_its_sender() -> None:
     still_works(pair)
 
 
+@pytest.mark.requirement("R7296-172")
+@pytest.mark.parametrize("established", [False, True])
+def test_the_role_that_a_flag_claims_has_to_be_the_peers(established: bool) -> None:
+    """An answer that calls its sender the original initiator, whom it is for."""
+    pair = Pair()
+    pair.initiate()
+    pair.link.filter = lambda sender, _: sender == "a" or established
+    pair.drive(0.2)
+    sa = only_sa(pair.a)
+    answer = Message.decode(next(d.data for name, d in pair.sent if name == "b"))
+    assert answer.payloads
+    answer.flags |= FLAG_INITIATOR
+    answer.spi_i, answer.spi_r = answer.spi_r, sa.spi_i
+    before = state_of(pair.a)
+    pair.a.endpoint.receive_datagram(answer.encode(), PEER, pair.now)
+    assert state_of(pair.a) == before
+    assert (sa.agreed_suite is not None) == established
+    assert pair.a.endpoint.counters["dropped_wrong_peer_spi"] == 1
+
+
 def test_everything_recorded_arrives_again() -> None:
     pair = Pair()
     pair.establish()
@@ -231,13 +251,19 @@ def test_any_octets_at_all(data: bytes) -> None:
 
 @pytest.mark.requirement("R7296-055")
 @pytest.mark.parametrize("exchange", [ExchangeType.CREATE_CHILD_SA, ExchangeType.INFORMATIONAL])
-def test_an_unknown_critical_payload_is_refused_and_ends_the_ike_sa(exchange: ExchangeType) -> None:
+def test_a_request_with_an_unknown_critical_payload_is_refused_as_a_whole(
+    exchange: ExchangeType,
+) -> None:
     pair = Pair()
     pair.establish()
     stranger = UnknownPayload(PayloadType.of(200), 0x80, b"?")
-    (notify,) = send_sealed(pair, [stranger], exchange)
+    delete = DeletePayload(ProtocolId.IKE)
+    (notify,) = send_sealed(pair, [delete, stranger], exchange)
     assert notify.type == NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD
     assert notify.data == bytes([200])
+    # After IKE_AUTH it takes a Delete, or INVALID_SYNTAX, to end an IKE SA (section 2.21.3).
+    assert not pair.b.of(IkeSaClosed)
+    still_works(pair)
 
 
 @pytest.mark.requirement("R7296-054")
@@ -274,6 +300,25 @@ def test_requests_that_make_no_sense_get_invalid_syntax(
     (notify,) = send_sealed(pair, payloads, exchange)
     assert notify.type == NotifyType.INVALID_SYNTAX
     assert pair.b.reasons(IkeSaClosed) == ["invalid_syntax"]
+    assert not pair.b.sad
+
+
+@pytest.mark.requirement("R7296-141")
+def test_invalid_syntax_ends_the_ike_sa_at_the_end_that_hears_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A request that lacks what it needs: both ends forget the IKE SA, and no Delete is sent."""
+    from ipsecme.ike.tasks.child_rekey import ChildRekey
+
+    pair = Pair()
+    pair.establish()
+    monkeypatch.setattr(ChildRekey, "build_request", lambda _task, _ctx: None)
+    pair.rekey(pair.a, "net")
+    pair.drive(1)
+    for node in (pair.a, pair.b):
+        assert node.reasons(IkeSaClosed) == ["invalid_syntax"]
+        assert not node.sad
+    assert not any(isinstance(p, DeletePayload) for m in pair.messages for p in m.payloads)
 
 
 @pytest.mark.requirement("R7296-208", "R7296-165")
@@ -308,9 +353,10 @@ def test_a_thousand_bad_messages_do_not_spoil_a_good_one() -> None:
     before = state_of(pair.b)
     for _ in range(1000):
         bad = bytearray(good)
-        bad[7 + 16 + 4] = 2  # the Message ID that is expected next
-        bad[rng.randrange(28, len(bad))] ^= 1 << rng.randrange(8)
+        bad[23] = 2  # the Message ID that is expected next
+        bad[rng.randrange(32, len(bad))] ^= 1 << rng.randrange(8)
         pair.b.endpoint.receive_datagram(bytes(bad), STRANGER, pair.now)
+    assert pair.b.endpoint.counters["dropped_integrity_failure"] == 1000
     assert state_of(pair.b) == before
     assert not pair.b.drain(pair.now)
     still_works(pair)
@@ -329,8 +375,15 @@ def test_strays_are_answered_sparingly_and_responses_never() -> None:
     assert (answer.message_id, answer.exchange) == (5, ExchangeType.INFORMATIONAL)
     assert answer.flags == FLAG_RESPONSE
     assert answer.payloads == [NotifyPayload(NotifyType.INVALID_IKE_SPI)]
-    pair.b.endpoint.receive_datagram(answers[0].data, STRANGER, pair.now)
-    assert not pair.b.drain(pair.now)
+    assert not pair.b.endpoint._registry
+    pair.now += 2  # answers would be possible again
+    for flags in (FLAG_RESPONSE, FLAG_RESPONSE | FLAG_INITIATOR):
+        response = answers[0].data[:19] + bytes([flags]) + answers[0].data[20:]
+        pair.b.endpoint.receive_datagram(response, STRANGER, pair.now)
+        assert not pair.b.drain(pair.now)
+    pair.b.endpoint.receive_datagram(stray.encode(), STRANGER, pair.now)
+    (again,) = pair.b.drain(pair.now)
+    assert again.path == STRANGER
 
 
 @pytest.mark.requirement("R7296-052")

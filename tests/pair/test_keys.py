@@ -7,10 +7,19 @@ import hmac
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ipsecme.base import Secret
 from ipsecme.ike.events import IkeKeysDerived
-from ipsecme.wire.ike import AuthPayload, IdentityPayload, KePayload, NoncePayload, SaPayload
+from ipsecme.wire.ike import (
+    AuthPayload,
+    Header,
+    IdentityPayload,
+    KePayload,
+    NoncePayload,
+    SaPayload,
+)
 from ipsecme.wire.numbers import ExchangeType, KeId, PayloadType
 from support.pair import Node, Pair, Sent, peer
 
@@ -131,6 +140,35 @@ def test_the_keys_of_an_ike_sa(ike: str) -> None:
         assert keys.sk_ar.reveal() == ar
         assert keys.sk_ei.reveal() == ei
         assert keys.sk_er.reveal() == er
+
+
+def opened_with(key: bytes, datagram: bytes) -> bytes | None:
+    """Open an SK payload with AES-GCM as RFC 5282 says, without the code that is tested."""
+    front, iv, sealed = datagram[:32], datagram[32:40], datagram[40:]
+    try:
+        return AESGCM(key[:-4]).decrypt(key[-4:] + iv, sealed, front)
+    except InvalidTag:
+        return None
+
+
+@pytest.mark.requirement("R7296-108")
+def test_keys_belong_to_the_original_initiator_whoever_asks() -> None:
+    pair = open_pair("aes256gcm16-prfsha256-x25519")
+    pair.establish()
+    pair.rekey(pair.b, "net")
+    pair.drive(10)
+    pair.rekey(pair.a, "net")
+    pair.drive(10)
+    keys = newest(pair.a)
+    of_key = {"a": keys.sk_ei.reveal(), "b": keys.sk_er.reveal()}
+    askers = set()
+    for sender, datagram in pair.sent[2:]:
+        header = Header.decode(datagram.data)
+        askers.add(sender if not header.is_response else "")
+        other = "b" if sender == "a" else "a"
+        assert opened_with(of_key[sender], datagram.data) is not None
+        assert opened_with(of_key[other], datagram.data) is None
+    assert askers == {"a", "b", ""}
 
 
 @pytest.mark.requirement("R7296-109", "R7296-111")

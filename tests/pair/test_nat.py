@@ -7,7 +7,8 @@ import pytest
 from ipsecme.base import Transport
 from ipsecme.ike.events import IkeSaEstablished, PathChanged
 from ipsecme.ike.tasks.natd import detection_hash
-from support.pair import NAT_ADDRESS, A, Pair, peer
+from ipsecme.wire.ike import Header
+from support.pair import NAT_ADDRESS, Pair, peer
 
 
 @pytest.mark.requirement("R7296-147")
@@ -86,17 +87,25 @@ def test_the_end_without_nat_follows_a_rebound_peer_and_answers_there() -> None:
 
 
 @pytest.mark.requirement("R7296-154")
-def test_a_forged_or_repeated_message_from_elsewhere_moves_nothing() -> None:
-    pair = Pair(nat=True)
+@pytest.mark.parametrize("mobike", [False, True])
+def test_a_forged_or_repeated_message_from_elsewhere_moves_nothing(mobike: bool) -> None:
+    pair = Pair(nat=True, a=peer("a", mobike=mobike))
     pair.establish()
-    pair.drive(40)
+    pair.rekey(pair.a, "net")
+    pair.drive(4)
     before = pair.b.current[0].path
-    last = [d for name, d in pair.sent if name == "a" and len(d.data) > 1][-1]
+    requests = [
+        d
+        for name, d in pair.sent
+        if name == "a" and len(d.data) > 1 and not Header.decode(d.data).is_response
+    ]
+    last = requests[-1]
     arriving = pair.cross(pair.a, last)
     assert arriving is not None
     elsewhere = arriving.path._replace(remote=Transport("203.0.113.66", 4500))
     pair.b.endpoint.receive_datagram(last.data, elsewhere, pair.now)
-    damaged = last.data[:-1] + bytes([last.data[-1] ^ 1])
+    assert pair.b.endpoint.counters["repeated_requests"] == 1
+    damaged = last.data[:23] + bytes([last.data[23] + 1]) + last.data[24:]
     pair.b.endpoint.receive_datagram(damaged, elsewhere, pair.now)
     pair.flush(pair.b)
     assert pair.b.current[0].path == before
@@ -105,9 +114,19 @@ def test_a_forged_or_repeated_message_from_elsewhere_moves_nothing() -> None:
 
 @pytest.mark.requirement("R7296-155")
 def test_a_host_behind_a_nat_does_not_follow() -> None:
-    pair = Pair(nat=True)
+    """A fresh message by another way changes nothing, although the peer's next answers go there."""
+    pair = Pair(nat=True, a=peer("a", mobike=False))
     pair.establish()
+    before = pair.a.current[0].path
+    pair.link.filter = lambda sender, _: sender == "a"
     pair.rekey(pair.b, "net")
-    pair.drive(1)
+    request = pair.cross(pair.b, pair.sent[-1][1])
+    assert request is not None
+    elsewhere = request.path._replace(remote=Transport("203.0.113.66", 4500))
+    pair.a.endpoint.receive_datagram(request.data, elsewhere, pair.now)
+    (answer,) = pair.a.drain(pair.now)
+    assert answer.path == elsewhere  # section 2.11
     assert not pair.a.of(PathChanged)
-    assert pair.a.current[0].path.local.address == A
+    (sa,) = pair.a.endpoint._registry
+    assert sa.path == before
+    assert {p.path for p in pair.a.sad.values()} == {before}

@@ -12,7 +12,7 @@ from ipsecme.wire.ike import Header
 from ipsecme.wire.numbers import ExchangeType
 from support.pair import Link, Node, Pair, peer
 
-LOW, HIGH = bytes(32), b"\xff" * 32
+LOW, MIDDLE, HIGH = bytes(32), b"\x7f" * 32, b"\xff" * 32
 PFS = "aes256gcm16-x25519-ecp256"
 
 
@@ -99,13 +99,32 @@ def test_lifetimes_lead_to_rekeying_by_the_shorter_end() -> None:
     assert not pair.a.of(IkeSaClosed)
 
 
+# Ni of a's exchange, Ni of b's, Nr of a's exchange (made by b), Nr of b's: who has the lowest?
+FOUR_NONCES = [
+    (LOW, MIDDLE, HIGH, HIGH, "a"),
+    (MIDDLE, LOW, HIGH, HIGH, "b"),
+    (HIGH, MIDDLE, LOW, HIGH, "a"),
+    (MIDDLE, HIGH, HIGH, LOW, "b"),
+    # Two octets tell: the comparison is octet by octet, from the first.
+    (b"\0\1" + bytes(30), b"\0\0" + HIGH[:30], HIGH, HIGH, "b"),
+]
+
+
+def script_nonces(pair: Pair, nonces: tuple[bytes, bytes, bytes, bytes]) -> None:
+    """Let both ends use these nonces next, in the order of `FOUR_NONCES`."""
+    a_request, b_request, b_answer, a_answer = nonces
+    pair.a.rng.script += [a_request, a_answer]
+    pair.b.rng.script += [b_request, b_answer]
+
+
 @pytest.mark.requirement("R7296-081", "R7296-082")
-@pytest.mark.parametrize(("a_nonce", "b_nonce", "loser"), [(LOW, HIGH, "a"), (HIGH, LOW, "b")])
-def test_two_child_rekeyings_at_once(a_nonce: bytes, b_nonce: bytes, loser: str) -> None:
+@pytest.mark.parametrize(("a", "b", "for_a", "for_b", "loser"), FOUR_NONCES)
+def test_two_child_rekeyings_at_once(
+    a: bytes, b: bytes, for_a: bytes, for_b: bytes, loser: str
+) -> None:
     pair = Pair()
     pair.establish()
-    pair.a.rng.script.append(a_nonce)
-    pair.b.rng.script.append(b_nonce)
+    script_nonces(pair, (a, b, for_a, for_b))
     pair.rekey(pair.a, "net")
     pair.rekey(pair.b, "net")
     pair.drive(1)
@@ -120,12 +139,13 @@ def test_two_child_rekeyings_at_once(a_nonce: bytes, b_nonce: bytes, loser: str)
 
 
 @pytest.mark.requirement("R7296-084", "R7296-167")
-@pytest.mark.parametrize(("a_nonce", "b_nonce", "winner"), [(LOW, HIGH, "b"), (HIGH, LOW, "a")])
-def test_two_ike_rekeyings_at_once(a_nonce: bytes, b_nonce: bytes, winner: str) -> None:
+@pytest.mark.parametrize(("a", "b", "for_a", "for_b", "loser"), FOUR_NONCES)
+def test_two_ike_rekeyings_at_once(
+    a: bytes, b: bytes, for_a: bytes, for_b: bytes, loser: str
+) -> None:
     pair = Pair()
     pair.establish()
-    pair.a.rng.script.append(a_nonce)
-    pair.b.rng.script.append(b_nonce)
+    script_nonces(pair, (a, b, for_a, for_b))
     pair.rekey(pair.a)
     pair.rekey(pair.b)
     pair.drive(100)
@@ -133,7 +153,7 @@ def test_two_ike_rekeyings_at_once(a_nonce: bytes, b_nonce: bytes, winner: str) 
     for node in (pair.a, pair.b):
         (status,) = node.endpoint.status()
         (live,) = status.ike_sas
-        assert live.original_initiator == (node.name == winner)
+        assert live.original_initiator == (node.name != loser)
         assert len(live.children) == 1
         assert not node.of(IkeSaClosed)
     pair.rekey(pair.a, "net")
@@ -147,6 +167,12 @@ def test_a_child_rekeying_meets_an_ike_rekeying() -> None:
     pair.establish()
     pair.rekey(pair.a)
     pair.rekey(pair.b, "net")
+    pair.drive(0.05)
+    answers = [m for m in pair.messages[4:] if m.header.is_response]
+    assert sorted((m.sender, *m.types) for m in answers) == [
+        ("a", "TEMPORARY_FAILURE"),
+        ("b", "TEMPORARY_FAILURE"),
+    ]
     pair.drive(60)
     pair.check_sads()
     assert len(pair.a.endpoint._registry) == len(pair.b.endpoint._registry) == 1

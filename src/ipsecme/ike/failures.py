@@ -46,13 +46,8 @@ class NotifyReceived(PeerReported):
         self.notify = notify
 
 
-_FATAL = frozenset(
-    {
-        NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD,
-        NotifyType.INVALID_SYNTAX,
-        NotifyType.AUTHENTICATION_FAILED,
-    }
-)
+# An IKE SA that is not established yet ends by any error, UNSUPPORTED_CRITICAL_PAYLOAD included.
+_FATAL = frozenset({NotifyType.INVALID_SYNTAX, NotifyType.AUTHENTICATION_FAILED})
 _PASSING = frozenset(
     {
         NotifyType.TEMPORARY_FAILURE,

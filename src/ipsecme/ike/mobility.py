@@ -103,7 +103,7 @@ def move(sa: IkeSa, path: Path, now: float) -> None:
     """Take another path as the client, and tell the peer (section 3.5)."""
     mobility = sa.mobility
     if path.remote.address not in mobility.checked and path.remote != sa.path.remote:
-        mobility.held = mobility.held or sa.child_path(sa.path)
+        mobility.held = mobility.held or sa.child_path()
     elif mobility.held is not None and path.remote == mobility.held.remote:
         mobility.held = None
     _change(sa, path)
@@ -130,7 +130,7 @@ def take_update(sa: IkeSa, path: Path, now: float) -> None:
         return
     needs_check = sa.peer is not None and sa.peer.return_routability
     if needs_check and path.remote != (mobility.held or old).remote:
-        mobility.held = mobility.held or sa.child_path(old)
+        mobility.held = mobility.held or sa.child_path()
     else:
         mobility.held = None
     _change(sa, path)
@@ -273,7 +273,7 @@ def follow_nat(sa: IkeSa, path: Path) -> None:
     if sa.state is IkeState.HALF_OPEN:
         return
     sa.services.publish(events.PathChanged(sa.name, sa.handle, old, path))
-    sa.children.follow(sa.child_path(path))
+    sa.children.follow(sa.child_path())
 
 
 # how
@@ -323,7 +323,7 @@ def _change(sa: IkeSa, path: Path) -> None:
 def _steer(sa: IkeSa) -> None:
     """Bring the Child SAs to the path, and into or out of UDP."""
     sa = _row(sa)[-1]
-    path = sa.child_path(sa.path)
+    path = sa.child_path()
     if any(child.pair.path != path for child in sa.children):
         sa.children.follow(path)
 

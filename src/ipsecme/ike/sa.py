@@ -303,17 +303,15 @@ class IkeSa:
         self.last_inbound_at = now
         follow_nat(self, path)
 
-    def child_path(self, path: Path) -> Path:
+    def child_path(self) -> Path:
         """Return the path for ESP: inside UDP only where there is a NAT, or policy wants it so.
 
-        With MOBIKE it is that of the IKE SA, however a message came (RFC 4555, section 3.3).
+        It is that of the IKE SA, however a message came (section 2.23; RFC 4555, section 3.3).
         """
-        if self.mobility.is_agreed:
-            if self.mobility.held is not None:
-                return self.mobility.held
-            path = self.path
+        if self.mobility.is_agreed and self.mobility.held is not None:
+            return self.mobility.held
         needs_udp = self.local_behind_nat or self.remote_behind_nat or self.forces_encapsulation
-        return path._replace(encapsulated=needs_udp and path.encapsulated)
+        return self.path._replace(encapsulated=needs_udp and self.path.encapsulated)
 
     def after_exchange(self, exchange: ExchangeType, now: float) -> None:
         """Go on after an exchange of ours that succeeded."""

@@ -52,6 +52,7 @@ def test_modp_primes_are_those_of_the_rfc(vector: dict[str, str]) -> None:
     assert modp.prime(prime.bit_length()) == prime
 
 
+@pytest.mark.requirement("R7296-189")
 @pytest.mark.parametrize("method", _METHODS, ids=lambda m: m.name)
 def test_both_ends_agree_on_values_of_the_stated_size(method: KeId) -> None:
     provider = ke.SystemKeyExchange()
@@ -65,6 +66,7 @@ def test_both_ends_agree_on_values_of_the_stated_size(method: KeId) -> None:
     assert len(secret) == KEY_EXCHANGE[method] // (2 if is_point else 1)
 
 
+@pytest.mark.requirement("R7296-189")
 @pytest.mark.parametrize("method", _METHODS, ids=lambda m: m.name)
 @pytest.mark.parametrize("change", [-1, 1, None], ids=["shorter", "longer", "empty"])
 def test_public_values_of_another_size_are_refused(method: KeId, change: int | None) -> None:

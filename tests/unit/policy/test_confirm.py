@@ -86,6 +86,15 @@ def test_an_answer_that_does_not_fit_the_offer(
         confirm(answered, OFFER, 4)
 
 
+@pytest.mark.requirement("R7296-072")
+def test_combined_mode_beside_integrity_is_not_confirmed_even_if_offered() -> None:
+    mixed = [esp(GCM_256, CBC_256, SHA_256, ESN)]
+    assert confirm([esp(CBC_256, SHA_256, ESN)], mixed, 4).integ == IntegId.AUTH_HMAC_SHA2_256_128
+    for answer in (esp(GCM_256, SHA_256, ESN), esp(CBC_256, ESN)):
+        with pytest.raises(Incompatible, match="incomplete"):
+            confirm([answer], mixed, 4)
+
+
 def test_forward_secrecy_may_be_declined_where_none_was_offered() -> None:
     proposal = parse_proposal("aes256gcm16-x25519", ProtocolId.ESP)
     offered = offer([proposal._replace(ke=(KeId.CURVE25519, KeId.NONE))], b"\0\0\1\0")

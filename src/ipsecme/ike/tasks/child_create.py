@@ -325,7 +325,7 @@ class ChildCreate(Task):
             mode=Mode.TUNNEL,
             local_ts=self._local_ts,
             remote_ts=self._remote_ts,
-            path=sa.child_path(ctx.path),
+            path=sa.child_path(),
             replaces=self.replaced_spi(),
             outbound_ready=ctx.is_initiator or self.replaced_spi() is None,
             replay_window=config.replay_window,
