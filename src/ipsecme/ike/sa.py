@@ -25,7 +25,7 @@ from ipsecme.ike.jobs import (
     Job,
     RekeyIke,
 )
-from ipsecme.ike.mobility import Mobility, follow_nat, hand_on, inherit
+from ipsecme.ike.mobility import Mobility, follow_nat, hand_on
 from ipsecme.ike.reauthentication import reauthentication_delay
 from ipsecme.ike.schedule import IkeTimer, on_timer, patience
 from ipsecme.ike.state import IkeState
@@ -54,14 +54,6 @@ __all__ = ["IkeSa"]
 _LINGER_SECONDS = 30.0  # a closed IKE SA still answers repeated requests
 _PUT_OFF_SECONDS = 300.0
 _DOUBT_SECONDS = 3.0  # how long to hope for a better answer after a bad unprotected one
-
-
-_TIMERS_OF_THE_LIVING = (
-    IkeTimer.REKEY,
-    IkeTimer.REAUTHENTICATE,
-    IkeTimer.LIVENESS,
-    IkeTimer.KEEPALIVE,
-)
 
 
 class IkeSa:
@@ -451,25 +443,6 @@ class IkeSa:
         if due is not None:
             new.rearm_reauthentication(due)
         return new
-
-    def hand_over(self, new: IkeSa, now: float, *, is_initiator: bool) -> None:
-        """Give the Child SAs and the waiting jobs to a successor (section 2.8)."""
-        if new.state is IkeState.HALF_OPEN:
-            new.begin_life(now)
-        self.services.registry.adopt(new)
-        self.services.registry.identify(new)
-        self.children.move_to(new.children)
-        self.heir = new
-        new.jobs, self.jobs = self.jobs, deque()
-        inherit(self, new)
-        self.state = IkeState.REKEYED
-        for timer in _TIMERS_OF_THE_LIVING:
-            self.timers.disarm(timer)
-        new.export_keys()
-        self.services.publish(
-            events.IkeSaRekeyed(self.name, self.handle, new.handle, is_initiator, new.suite)
-        )
-        new.pump(now)
 
     def put_off(self, now: float) -> None:
         """Note a TEMPORARY_FAILURE; one that lasts for minutes ends the IKE SA (section 2.25)."""

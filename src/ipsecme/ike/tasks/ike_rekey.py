@@ -9,6 +9,7 @@ from ipsecme.crypto.keymat import ike_keys, rekey_skeyseed
 from ipsecme.ike.collision import Nonces, ours_is_redundant
 from ipsecme.ike.failures import NotifyReceived, Refused
 from ipsecme.ike.state import IkeState
+from ipsecme.ike.succession import hand_over
 from ipsecme.ike.tasks.base import Task
 from ipsecme.ike.tasks.init import NONCE_OCTETS
 from ipsecme.policy.proposal import Choice, choose, confirm, offer
@@ -89,18 +90,18 @@ class IkeRekey(Task):
         sa = ctx.sa
         if self.rival is not None and ours_is_redundant(nonces, self.rival[1]):
             # The peer's new IKE SA stays, and the peer deletes the old one (section 2.8.2).
-            sa.hand_over(self.rival[0], ctx.now, is_initiator=False)
+            hand_over(sa, self.rival[0], ctx.now, is_initiator=False)
             successor.begin_life(ctx.now)
             successor.delete("redundant", ctx.now)
             return
-        sa.hand_over(successor, ctx.now, is_initiator=True)
+        hand_over(sa, successor, ctx.now, is_initiator=True)
         sa.delete("rekeyed", ctx.now)
 
     def failed(self, ctx: ExchangeContext, error: PeerError) -> None:
         """Let the peer's rekeying stand, or try again, at once or later."""
         sa = ctx.sa
         if self.rival is not None:
-            sa.hand_over(self.rival[0], ctx.now, is_initiator=False)
+            hand_over(sa, self.rival[0], ctx.now, is_initiator=False)
             return
         kind = error.notify.type if isinstance(error, NotifyReceived) else None
         if kind == NotifyType.INVALID_KE_PAYLOAD and self._change_method(ctx, error):
@@ -168,7 +169,7 @@ class IkeRekey(Task):
             mine.rival = (successor, nonces)
             successor.begin_life(ctx.now)
             return
-        ctx.sa.hand_over(successor, ctx.now, is_initiator=False)
+        hand_over(ctx.sa, successor, ctx.now, is_initiator=False)
 
     # both
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ipsecme.ike.state import ChildState
+from ipsecme.ike.succession import hand_over
 from ipsecme.ike.tasks.base import Task
 from ipsecme.wire.ike import DeletePayload, NotifyPayload
 from ipsecme.wire.numbers import NotifyType, ProtocolId
@@ -67,7 +68,7 @@ def _end(ctx: ExchangeContext, reason: str) -> None:
     mine = ctx.sa.rekeying()
     if reason == "deleted_by_peer" and mine is not None and mine.rival is not None:
         # The peer's rekeying won before our own was answered: its IKE SA inherits (2.8.2).
-        ctx.sa.hand_over(mine.rival[0], ctx.now, is_initiator=False)
+        hand_over(ctx.sa, mine.rival[0], ctx.now, is_initiator=False)
     ctx.sa.close(reason, _details(reason), ctx.now)
 
 
