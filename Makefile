@@ -23,6 +23,7 @@ lint: .venv/dev.stamp
 bench: .venv/dev.stamp peers
 	$(PYTHON) bench/handshake.py
 	$(PYTHON) bench/esp.py
+	$(PYTHON) bench/flood.py
 
 fuzz: .venv/dev.stamp
 	$(PYTHON) tools/run_fuzz.py --seconds $(SECONDS)

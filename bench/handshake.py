@@ -133,12 +133,12 @@ class Caller:
     """UDP sockets of the clients, in the namespace of the host that they are on."""
 
     def __init__(self, site: Site) -> None:
-        self._sockets = site.host.call(lambda: {port: _bound(site, port) for port in (500, 4500)})
+        self.sockets = site.host.call(lambda: {port: _bound(site, port) for port in (500, 4500)})
 
     def exchange(self, request: Datagram) -> Datagram:
         """Send a request and wait for the response."""
         path = request.path
-        sock = self._sockets[path.local.port]
+        sock = self.sockets[path.local.port]
         marker = NON_ESP_MARKER if path.encapsulated else b""
         sock.sendto(marker + request.data, path.remote)
         while True:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -166,6 +167,21 @@ def test_a_tunnel_from_up_to_a_clean_end(lab: Lab) -> None:
         gateway.assert_nothing_is_left()
     reasons = [e["reason"] for e in east.events() if e["event"] == "ike_sa_closed"]
     assert reasons == ["deleted_by_peer"]
+
+
+def test_prometheus_finds_the_numbers(lab: Lab) -> None:
+    west, east = two_sites(lab)
+    gateway, _ = pair_of(lab, west, east, daemon='metrics = "127.0.0.1:9469"')
+    gateway.start()
+
+    def fetch() -> str:
+        with urllib.request.urlopen("http://127.0.0.1:9469/metrics", timeout=5) as answer:
+            text: bytes = answer.read()
+            return text.decode()
+
+    numbers = west.host.call(fetch)
+    assert "ipsecme_ike_sas_limit 50000.0" in numbers
+    assert 'ipsecme_connection_up{connection="site"} 0.0' in numbers
 
 
 def test_a_tunnel_across_a_nat(lab: Lab) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 
 from ipsecme.base import Path, Transport
 from ipsecme.ike.config import AdmissionConfig
+from ipsecme.ike.events import IkeSaFailed
 from ipsecme.wire.ike import NO_SPI, Header, Message, NoncePayload, NotifyPayload
 from ipsecme.wire.numbers import ExchangeType, NotifyType
-from support.pair import A, B, Pair
+from support.pair import A, B, Node, Pair, peer
 
 ALWAYS = AdmissionConfig(cookie_threshold=0, cookie_seconds=60)
 PATH = Path(Transport(B, 500), Transport(A, 500))
@@ -204,3 +207,80 @@ def test_an_answer_to_a_stranger_is_not_larger_than_the_question() -> None:
         assert header.exchange == ExchangeType.IKE_SA_INIT
         pair.drive(3600)
         assert not [name for name, _ in pair.sent if name == "b"]
+
+
+def first_requests(pair: Pair, count: int, address: str) -> list[list[Message]]:
+    """Have that many strangers at the addresses from this one on ask `b`; return the answers."""
+    start = int(ip_address(address))
+    found = []
+    for number in range(count):
+        source = Transport(str(ip_address(start + number)), 500)
+        message = first_request(seed=number % 3)
+        message.spi_i = (number + 1).to_bytes(8)
+        found.append(ask(pair, message, PATH._replace(remote=source)))
+    return found
+
+
+def open_pair(admission: AdmissionConfig) -> Pair:
+    """Return a pair whose `b` talks with anybody."""
+    return Pair(b=replace(peer("b"), remote_address=None), admission=admission)
+
+
+@pytest.mark.requirement("R7296-061", "R7296-234")
+def test_a_crowd_from_one_network_is_asked_for_cookies_and_no_other() -> None:
+    pair = open_pair(AdmissionConfig(cookie_threshold_per_prefix=5))
+    answers = first_requests(pair, 8, "203.0.113.10")
+    assert [cookie_of(answer) is not None for answer in answers] == [False] * 5 + [True] * 3
+    (elsewhere,) = first_requests(pair, 1, "203.0.114.10")
+    assert cookie_of(elsewhere) is None
+    assert pair.b.endpoint.half_open == 6
+
+
+@pytest.mark.requirement("R7296-061", "R7296-234")
+def test_the_share_of_a_network_is_refused_only_to_those_who_have_shown_their_address() -> None:
+    limits = AdmissionConfig(cookie_threshold_per_prefix=2, half_open_per_prefix=4)
+    pair = open_pair(limits)
+    message = first_request()
+    path = PATH._replace(remote=Transport("203.0.113.99", 500))
+    first_requests(pair, 2, "203.0.113.10")
+    cookie = cookie_of(ask(pair, message, path))
+    assert cookie is not None
+    for number in range(4):
+        other = with_cookie(message, cookie)
+        answers = ask(pair, other, path._replace(remote=Transport("203.0.113.99", 600 + number)))
+        assert bool(answers) == (number < 2)
+    assert pair.b.endpoint.half_open == 4
+    assert pair.b.endpoint.counters["dropped_prefix_limit"] == 2
+    assert cookie_of(first_requests(pair, 1, "203.0.113.10")[0]) is not None
+
+
+def test_ike_sas_are_limited_in_total() -> None:
+    pair = open_pair(AdmissionConfig(ike_sa_limit=3))
+    answers = first_requests(pair, 5, "203.0.113.10")
+    assert [bool(answer) for answer in answers] == [True] * 3 + [False] * 2
+    assert pair.b.endpoint.ike_sas == 3
+    assert pair.b.endpoint.counters["dropped_ike_sa_limit"] == 2
+
+
+@pytest.mark.parametrize(("limit", "is_refused"), [(1, True), (2, False)])
+def test_an_identity_has_so_many_ike_sas_and_no_more(limit: int, *, is_refused: bool) -> None:
+    pair = Pair(b=replace(peer("b"), max_ike_sas=limit))
+    pair.establish()
+    (sa,) = pair.a.endpoint._registry
+    pair.a.endpoint._registry.reopen(sa, [], pair.now)
+    pair.drive(10)
+    assert pair.b.endpoint.counters["dropped_identity_limit"] == is_refused
+    refused = [event.detail for event in pair.b.of(IkeSaFailed)]
+    words = "a.example.com has 1 IKE SAs, as many as max_ike_sas allows"
+    assert refused == ([words] if is_refused else [])
+    assert sa.is_live == is_refused
+    assert pair.b.endpoint.status()[0].state == "up"
+
+
+def test_initial_contact_makes_room() -> None:
+    pair = Pair(b=replace(peer("b"), max_ike_sas=1))
+    pair.establish()
+    pair.a = Node("a", pair.a.endpoint.config, seed=99)  # started again, and knows nothing
+    pair.establish()
+    assert pair.b.endpoint.counters["dropped_identity_limit"] == 0
+    assert len(pair.b.current) == 1

@@ -31,6 +31,13 @@ _NAT_WORDS = {
     "both": "both ends are behind one",
 }
 _DROPPED = "dropped_"
+ADMISSION_COUNTERS = (
+    "cookies_asked",
+    "dropped_half_open_limit",
+    "dropped_prefix_limit",
+    "dropped_ike_sa_limit",
+    "dropped_identity_limit",
+)
 
 
 def show_status(reply: StatusReply, sheet: Sheet | None = None) -> None:
@@ -41,12 +48,25 @@ def show_status(reply: StatusReply, sheet: Sheet | None = None) -> None:
     head = Text().append(f"ipsecme {plain(reply.version)}", style="bold")
     head.append(f"  pid {reply.pid}, running for {duration(reply.uptime)}, {up} of {total} up")
     sheet.head(head)
-    if reply.half_open:
-        sheet.row("half-open", count(reply.half_open, "IKE SA"))
+    _show_admission(reply, sheet)
     sheet.row("dropped", _drops(_dropped(reply.packet_counters)))
     for connection in reply.connections:
         sheet.gap()
         _show_connection(connection, sheet)
+
+
+def _show_admission(reply: StatusReply, sheet: Sheet) -> None:
+    """Print how full it is, when strangers are at the door or were turned away."""
+    place, counters = reply.admission, reply.ike_counters
+    if place.half_open:
+        sheet.row("half-open", f"{count(place.half_open, 'IKE SA')} of {place.half_open_limit}")
+    turned_away = {
+        name.removeprefix(_DROPPED).replace("_", " "): counters[name]
+        for name in ADMISSION_COUNTERS
+        if counters.get(name)
+    }
+    if turned_away:
+        sheet.row("refused", ", ".join(f"{n} {words}" for words, n in turned_away.items()))
 
 
 def _show_connection(connection: ConnectionStatus, sheet: Sheet) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipsecme.control.codec import SchemaError, from_json, to_json
 from ipsecme.control.messages import (
     API_VERSION,
+    AdmissionStatus,
     ChildStatus,
     ConnectionStatus,
     DownReply,
@@ -40,6 +41,7 @@ __all__ = [
     "STATUS",
     "UP",
     "VERSION",
+    "AdmissionStatus",
     "ChildStatus",
     "ConnectionStatus",
     "DownReply",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 __all__ = [
     "API_VERSION",
+    "AdmissionStatus",
     "ChildStatus",
     "ConnectionStatus",
     "DownReply",
@@ -119,13 +120,25 @@ class ConnectionStatus:
 
 
 @dataclass(slots=True, frozen=True)
+class AdmissionStatus:
+    """How full the place is, beside its limits; `half_open_most` is the highest so far."""
+
+    half_open: int
+    half_open_most: int
+    half_open_limit: int
+    cookie_threshold: int
+    ike_sas: int
+    ike_sa_limit: int
+
+
+@dataclass(slots=True, frozen=True)
 class StatusReply:
     """The daemon, its connections, and its counters by name (datagrams, drops by reason)."""
 
     version: str
     pid: int
     uptime: float
-    half_open: int
+    admission: AdmissionStatus
     connections: tuple[ConnectionStatus, ...]
     ike_counters: dict[str, int] = field(default_factory=dict)
     packet_counters: dict[str, int] = field(default_factory=dict)

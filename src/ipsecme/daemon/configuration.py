@@ -48,6 +48,7 @@ class DaemonSettings:
     log_level: Literal["debug", "info", "warning", "error"]
     log_format: Literal["auto", "text", "json"]
     keylog: Path | None
+    metrics: str | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -163,6 +164,7 @@ def _settings(
         log_level=table.log_level,
         log_format=_log_format(table, environment),
         keylog=path.parent / table.keylog if table.keylog else None,
+        metrics=table.metrics,
     )
 
 
@@ -182,7 +184,11 @@ def _endpoint(table: DaemonTable, made: tuple[PeerConfig, ...]) -> EndpointConfi
     admission = dataclasses.replace(
         AdmissionConfig(),
         cookie_threshold=table.cookie_threshold,
+        cookie_threshold_per_prefix=table.cookie_threshold_per_prefix,
         half_open_limit=table.half_open_limit,
+        half_open_per_prefix=table.half_open_per_prefix,
+        half_open_seconds=table.half_open_timeout,
+        ike_sa_limit=table.ike_sa_limit,
     )
     return EndpointConfig(
         peers=made,

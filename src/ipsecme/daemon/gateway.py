@@ -18,6 +18,7 @@ from ipsecme.daemon.history import History
 from ipsecme.daemon.keepup import KeepUp
 from ipsecme.daemon.keylog import KeyLog
 from ipsecme.daemon.log import EventLog, log
+from ipsecme.daemon.metrics import MetricsServer
 from ipsecme.daemon.operations import Operator
 from ipsecme.daemon.sockets import IkeSockets
 from ipsecme.daemon.status import StatusView
@@ -79,9 +80,8 @@ class Gateway:
         keep_up = KeepUp(self._configuration.start, lambda name: _initiate(driver, name))
         history = History(tuple(peer.name for peer in endpoint.config.peers))
         operator = Operator(driver, keep_up)
-        control = ControlServer(
-            self._data_plane, operator, StatusView(endpoint, history, keep_up, driver.started_at)
-        )
+        view = StatusView(endpoint, history, keep_up, driver.started_at)
+        control = ControlServer(self._data_plane, operator, view)
         for reader in (EventLog(), history, keep_up, operator, control.publish):
             driver.add_reader(reader)
         ending.push_async_callback(self._data_plane.close)
@@ -89,6 +89,10 @@ class Gateway:
         ending.push_async_callback(driver.stop)
         await control.start(settings.control)
         ending.push_async_callback(control.stop)
+        if settings.metrics is not None:
+            metrics = MetricsServer(self._data_plane, view)
+            ending.push_async_callback(metrics.stop)
+            await metrics.start(settings.metrics)
         loop = asyncio.get_running_loop()
         sockets.attach(loop, driver.receive)
         ending.callback(sockets.detach, loop)

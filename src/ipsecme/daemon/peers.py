@@ -86,6 +86,7 @@ class PeerMaker:
             mobike=table.mobike,
             return_routability=table.return_routability,
             max_children=table.max_children,
+            max_ike_sas=table.max_ike_sas,
         )
 
     def _addresses(self, name: str, table: ConnectionTable) -> Addresses:

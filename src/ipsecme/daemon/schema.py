@@ -8,6 +8,7 @@ span the file belong to `complaints`.
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -72,6 +73,18 @@ def _name(text: str) -> str:
 
 def _several(value: object) -> object:
     return [value] if isinstance(value, str) else value
+
+
+def _listening(text: str) -> str:
+    address, _, port = text.rpartition(":")
+    wrong = f'{text!r} is not an address and a port; write "127.0.0.1:9469"'
+    try:
+        ip_address(address.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise ValueError(wrong) from None
+    if not port.isdecimal() or not 0 < int(port) <= 65535:
+        raise ValueError(wrong)
+    return text
 
 
 def _path(value: object) -> object:
@@ -159,6 +172,7 @@ class ConnectionTable(_Table):
     mobike: bool = True
     return_routability: bool = True
     max_children: Annotated[int, Field(ge=1, le=10_000)] = 64
+    max_ike_sas: Annotated[int, Field(ge=1, le=1_000_000)] = 16
     replay_window: Window = 1024
     retransmission: RetransmissionTable = RetransmissionTable()
     children: dict[Name, ChildTable] = Field(default_factory=dict)
@@ -234,7 +248,12 @@ class DaemonTable(_Table):
     fragment_octets: Annotated[int, Field(ge=256, le=65_000)] = 1228
     window: Annotated[int, Field(ge=1, le=64)] = 1
     cookie_threshold: Annotated[int, Field(ge=0)] = 100
+    cookie_threshold_per_prefix: Annotated[int, Field(ge=0)] = 20
     half_open_limit: Annotated[int, Field(ge=1)] = 5000
+    half_open_per_prefix: Annotated[int, Field(ge=1)] = 200
+    half_open_timeout: Seconds = 30.0
+    ike_sa_limit: Annotated[int, Field(ge=1)] = 50_000
+    metrics: Annotated[str, AfterValidator(_listening)] | None = None
 
     @model_validator(mode="after")
     def _ports_differ(self) -> DaemonTable:

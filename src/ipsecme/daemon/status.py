@@ -44,12 +44,24 @@ class StatusView:
             version=ipsecme.__version__,
             pid=os.getpid(),
             uptime=now - self._started_at,
-            half_open=self._endpoint.half_open,
+            admission=self._admission(),
             connections=tuple(
                 self._connection(status, by_spi, now) for status in self._endpoint.status()
             ),
             ike_counters=dict(sorted(self._endpoint.counters.items())),
             packet_counters=_packet_counters(counters.totals) if counters else {},
+        )
+
+    def _admission(self) -> control.AdmissionStatus:
+        endpoint = self._endpoint
+        limits = endpoint.config.admission
+        return control.AdmissionStatus(
+            half_open=endpoint.half_open,
+            half_open_most=endpoint.most_half_open,
+            half_open_limit=limits.half_open_limit,
+            cookie_threshold=limits.cookie_threshold,
+            ike_sas=endpoint.ike_sas,
+            ike_sa_limit=limits.ike_sa_limit,
         )
 
     def connection(

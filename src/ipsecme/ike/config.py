@@ -165,12 +165,12 @@ class PeerConfig:
     peer may call. `remote_address` is None when the peer may come from anywhere and is never
     called. `remote_id` is None when any identity will do that the secret proves. `encapsulate`
     makes both ends use UDP for ESP even where no NAT is found. A peer may have `max_children`
-    Child SAs at once on one IKE SA. After `reauthenticate` seconds both ends prove themselves anew
-    by a new IKE SA, and the old one goes when that is up, or first with `break_before_make`; peers
-    that called us are told to see to it (RFC 4478). With `mobike` the end that called may change
-    its address (RFC 4555); `return_routability` has a peer that called us answer at its new one
-    before packets go there. `listen_address` keeps us on it. Which of the
-    `credentials` is used depends on what the peer asks for.
+    Child SAs at once on one IKE SA, and an identity `max_ike_sas` IKE SAs. After `reauthenticate`
+    seconds both ends prove themselves anew by a new IKE SA, and the old one goes when that is up,
+    or first with `break_before_make`; peers that called us are told to see to it (RFC 4478). With
+    `mobike` the end that called may change its address (RFC 4555); `return_routability` has a peer
+    that called us answer at its new one before packets go there. `listen_address` keeps us on it.
+    Which of the `credentials` is used depends on what the peer asks for.
     """
 
     name: str
@@ -189,6 +189,7 @@ class PeerConfig:
     liveness: float = 30.0
     encapsulate: bool = False
     max_children: int = 64
+    max_ike_sas: int = 16
     reauthenticate: float | None = None
     break_before_make: bool = False
     listen_address: str | None = None

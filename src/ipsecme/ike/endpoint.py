@@ -71,6 +71,16 @@ class Endpoint:
         return len(self._registry.half_open)
 
     @property
+    def most_half_open(self) -> int:
+        """The largest number of them at once so far."""
+        return self._registry.half_open.most
+
+    @property
+    def ike_sas(self) -> int:
+        """IKE SAs in memory, those that linger to answer repetitions included."""
+        return len(self._registry)
+
+    @property
     def is_idle(self) -> bool:
         """True when no IKE SA is in use; closed ones may still linger to answer repetitions."""
         return all(sa.state is IkeState.CLOSED for sa in self._registry)

@@ -90,6 +90,14 @@ def test_what_wraps_is_aligned_under_its_value() -> None:
     assert "responder" in lines[number + 1] + lines[number + 2]
 
 
+def test_strangers_at_the_door_are_shown() -> None:
+    admission = replace(STATUS.admission, half_open=7)
+    counters = {"cookies_asked": 12, "dropped_prefix_limit": 3, "datagrams_in": 50}
+    text = shown(replace(STATUS, admission=admission, ike_counters=counters))
+    assert "half-open  7 IKE SAs of 5000" in text
+    assert "refused    12 cookies asked, 3 prefix limit" in text
+
+
 def test_text_from_peers_cannot_play_tricks() -> None:
     sa = replace(IKE_SA, remote_id="evil\x1b[31m\n[bold]x[/bold]")
     text = shown(replace(STATUS, connections=(replace(OFFICE, ike_sas=(sa,)),)))

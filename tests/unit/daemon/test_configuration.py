@@ -11,7 +11,7 @@ from ipsecme.base import ConfigError, Secret
 from ipsecme.daemon.complaints import ConfigurationRejected
 from ipsecme.daemon.configuration import Configuration, load
 from ipsecme.dataplane.user.settings import UserSettings
-from ipsecme.ike.config import Identity, Lifetimes
+from ipsecme.ike.config import AdmissionConfig, Identity, Lifetimes
 from ipsecme.policy.selector import selector_text
 from ipsecme.wire.numbers import EncrId, IdType
 
@@ -97,6 +97,11 @@ def test_every_key_arrives_where_it_belongs(tmp_path: Path) -> None:
         keepalive = "10s"
         cookie_threshold = 0
         half_open_limit = 7
+        cookie_threshold_per_prefix = 3
+        half_open_per_prefix = 4
+        half_open_timeout = "20s"
+        ike_sa_limit = 9
+        metrics = "[::1]:9469"
 
         [connections.lab]
         remote = "gw.example"
@@ -142,7 +147,15 @@ def test_every_key_arrives_where_it_belongs(tmp_path: Path) -> None:
     assert (daemon.log_level, daemon.log_format) == ("debug", "json")
     assert daemon.keylog == tmp_path / "keys"
     assert endpoint.export_keys
-    assert (endpoint.admission.cookie_threshold, endpoint.admission.half_open_limit) == (0, 7)
+    assert endpoint.admission == AdmissionConfig(
+        cookie_threshold=0,
+        cookie_threshold_per_prefix=3,
+        half_open_limit=7,
+        half_open_per_prefix=4,
+        half_open_seconds=20,
+        ike_sa_limit=9,
+    )
+    assert daemon.metrics == "[::1]:9469"
     (peer,) = endpoint.peers
     assert (peer.remote_address, peer.remote_port) == ("2001:db8::2", 1500)
     assert peer.local_id.type == IdType.ID_FQDN

@@ -16,7 +16,7 @@ from ipsecme.ike.auth import proof
 from ipsecme.ike.auth.choice import PeerWishes, choose
 from ipsecme.ike.auth.presented import requests, shown
 from ipsecme.ike.config import Identity
-from ipsecme.ike.failures import AuthenticationFailed, NotifyReceived
+from ipsecme.ike.failures import AuthenticationFailed, NotifyReceived, Refused
 from ipsecme.ike.tasks.base import Task
 from ipsecme.wire.ike import AuthPayload, IdentityPayload, NotifyPayload
 from ipsecme.wire.numbers import NotifyType, PayloadType
@@ -66,7 +66,21 @@ class Authenticate(Task):
         claimed = Identity.of(identity)
         self._proof = proof.check(ctx, peer, claimed, auth, octets=octets, sk_p=sa.keys.pi)
         self._credential = _answering_credential(ctx, peer)
+        self._require_room(ctx, peer)
         ctx.peer = peer
+
+    def _require_room(self, ctx: ExchangeContext, peer: PeerConfig) -> None:
+        """Refuse an identity that has as many IKE SAs as it may; INITIAL_CONTACT ends those."""
+        if self._proof.is_anonymous or ctx.notify(NotifyType.INITIAL_CONTACT) is not None:
+            return
+        identity = self._proof.identity
+        count = len(ctx.sa.services.registry.with_identity(peer, identity))
+        if count >= peer.max_ike_sas:
+            ctx.sa.services.counters["dropped_identity_limit"] += 1
+            raise Refused(
+                NotifyType.NO_ADDITIONAL_SAS,
+                f"{identity} has {count} IKE SAs, as many as max_ike_sas allows",
+            )
 
     def _select_peer(
         self, ctx: ExchangeContext, identity: IdentityPayload, auth: AuthPayload | None
