@@ -9,17 +9,20 @@ import pytest
 from ipsecme.ike.events import ChildSaCreated, ChildSaFailed, IkeSaClosed
 from ipsecme.wire.ike import DeletePayload, Header, NotifyPayload
 from ipsecme.wire.numbers import ExchangeType, NotifyType
-from support.pair import Pair
+from support.pair import Pair, with_window
 
 if TYPE_CHECKING:
     from ipsecme.ike.services import Datagram
 
 
 class Held:
-    """A filter that keeps the requests of one end until they are let go."""
+    """A filter that keeps the requests, or responses, of one end until they are let go."""
 
-    def __init__(self, pair: Pair, sender: str, exchange: ExchangeType) -> None:
+    def __init__(
+        self, pair: Pair, sender: str, exchange: ExchangeType, *, responses: bool = False
+    ) -> None:
         self._pair = pair
+        self._responses = responses
         self._sender = sender
         self._exchange = exchange
         self.kept: list[Datagram] = []
@@ -28,7 +31,9 @@ class Held:
     def __call__(self, sender: str, datagram: Datagram) -> bool:
         header = Header.decode(datagram.data)
         held = (
-            sender == self._sender and header.exchange == self._exchange and not header.is_response
+            sender == self._sender
+            and header.exchange == self._exchange
+            and header.is_response == self._responses
         )
         if held:
             self.kept.append(datagram)
@@ -233,3 +238,51 @@ def test_the_spi_of_a_closing_pair_is_not_used_again() -> None:
     pair.a.rng.script.append((closing >> 8).to_bytes(3))
     assert services.new_esp_spi() != closing
     held.release()
+
+
+@pytest.mark.requirement("R7296-164")
+@pytest.mark.parametrize("window", [1, 4])
+def test_rekeying_what_is_not_known_yet_is_put_off(window: int) -> None:
+    """The answer that creates a Child SA stays away so long that its maker rekeys it already."""
+    pair = with_window(Pair(), window)
+    pair.establish()
+    held = Held(pair, "b", ExchangeType.CREATE_CHILD_SA, responses=True)
+    pair.rekey(pair.a, "net")
+    pair.drive(0.1)
+    new = [p.spi for p in pair.b.current if p.replaces]
+    for _ in range(3):
+        pair.drive(20)
+        pair.rekey(pair.b, "net")
+        pair.drive(0.1)
+    refusals = answers(pair, "a")
+    assert len(refusals) >= 3
+    assert set(refusals) == {NotifyType.TEMPORARY_FAILURE}
+    assert [p.spi for p in pair.b.current if p.replaces] == new
+    held.release()
+    settled(pair)
+
+
+@pytest.mark.requirement("R7296-165")
+@pytest.mark.parametrize("rekeying", [False, True])
+def test_a_delete_that_overtakes_the_answer_with_its_spi_counts(rekeying: bool) -> None:
+    pair = Pair()
+    pair.establish()
+    if not rekeying:
+        pair.terminate(pair.a, "net")
+        pair.drive(10)
+    held = Held(pair, "b", ExchangeType.CREATE_CHILD_SA, responses=True)
+    if rekeying:
+        pair.rekey(pair.a, "net")
+    else:
+        pair.initiate(pair.a)
+    pair.drive(0.1)
+    pair.terminate(pair.b, "net")
+    pair.drive(0.1)
+    held.release()
+    pair.drive(10)
+    assert not pair.a.sad
+    assert not pair.b.sad
+    assert pair.a.endpoint.status()[0].state == "up"
+    pair.initiate(pair.a)
+    pair.drive(1)
+    pair.check_sads()

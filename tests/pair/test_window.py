@@ -7,23 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from ipsecme.ike.config import ChildConfig, EndpointConfig, Lifetimes
-from ipsecme.ike.endpoint import Endpoint
+from ipsecme.ike.config import ChildConfig, Lifetimes
 from ipsecme.ike.events import ChildSaCreated, ChildSaFailed, IkeSaClosed, IkeSaRekeyed
 from ipsecme.ike.jobs import CheckLiveness
 from ipsecme.ike.window import MANY_MESSAGE_IDS, ResponseWindow
 from ipsecme.policy.selector import parse_selector
 from ipsecme.wire.ike import Header
 from ipsecme.wire.numbers import ExchangeType
-from support.pair import Link, Pair, peer
-
-
-def with_window(pair: Pair, size: int) -> Pair:
-    """Give both ends a window."""
-    for node in (pair.a, pair.b):
-        config: EndpointConfig = replace(node.endpoint.config, window=size)
-        node.endpoint = Endpoint(config, node.rng)
-    return pair
+from support.pair import Link, Pair, peer, with_window
 
 
 def several(side: str, count: int) -> tuple[ChildConfig, ...]:

@@ -352,6 +352,14 @@ class Pair:
         return Counter(kinds)
 
 
+def with_window(pair: Pair, size: int) -> Pair:
+    """Give both ends a window."""
+    for node in (pair.a, pair.b):
+        config: EndpointConfig = replace(node.endpoint.config, window=size)
+        node.endpoint = Endpoint(config, node.rng)
+    return pair
+
+
 def peer(
     side: str,
     *,

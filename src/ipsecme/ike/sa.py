@@ -412,6 +412,10 @@ class IkeSa:
                 return task
         return None
 
+    def creating_children(self) -> list[ChildCreate]:
+        """Return our requests for new Child SAs that wait for an answer, rekeyings included."""
+        return [task for task in self.dialogue.in_flight if isinstance(task, ChildCreate)]
+
     def is_changing_children(self) -> bool:
         """Tell whether we create, rekey or close a Child SA right now (section 2.25.1)."""
         return any(isinstance(t, (ChildCreate, DeleteChild)) for t in self.dialogue.in_flight)

@@ -35,6 +35,7 @@ __all__ = ["ChildCreate"]
 Selectors = tuple["TrafficSelector", ...]
 _SPI_OCTETS = 4
 _RESERVED_SPIS = 256
+_MAX_CLOSED = 64  # more Deletes of what we do not know are not worth remembering
 
 
 class ChildCreate(Task):
@@ -46,6 +47,7 @@ class ChildCreate(Task):
 
     __slots__ = (
         "_choice",
+        "_closed",
         "_failure",
         "_key_exchange",
         "_local_ts",
@@ -69,6 +71,7 @@ class ChildCreate(Task):
         self._nonce = b""
         self._peer_nonce = b""
         self._spi = 0
+        self._closed: set[bytes] = set()
 
     # what a rekeying says differently
 
@@ -194,6 +197,11 @@ class ChildCreate(Task):
         if ctx.find(SaPayload) is not None:
             # The peer holds its half of a Child SA that we cannot accept; it knows our SPI.
             ctx.sa.delete_unborn_child(self._spi, ctx.now)
+
+    def note_closed(self, spi: bytes) -> None:
+        """Note a Delete for what may be ours: it can overtake the answer with the SPI."""
+        if len(self._closed) < _MAX_CLOSED:
+            self._closed.add(spi)
 
     # the responder's side
 
@@ -333,6 +341,8 @@ class ChildCreate(Task):
         child = ChildSa(config, pair, ctx.now)
         self.created = child
         ctx.on_commit(lambda: sa.children.take(child, ctx.now, is_initiator=ctx.is_initiator))
+        if choice.proposal.spi in self._closed and ctx.is_initiator:
+            ctx.on_commit(lambda: sa.children.drop(child, "deleted_by_peer", ctx.now))
         self.on_created(ctx, child, nonces)
 
     def on_created(self, ctx: ExchangeContext, child: ChildSa, nonces: Nonces) -> None:

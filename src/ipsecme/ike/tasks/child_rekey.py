@@ -94,6 +94,9 @@ class ChildRekey(ChildCreate):
             raise ProtocolViolation("REKEY_SA does not name an ESP SA")
         self.check_idle(ctx)
         old = ctx.sa.children.find_outbound(int.from_bytes(notify.spi))
+        if old is None and ctx.sa.creating_children():
+            # The peer would forget it for good while the answer that tells us of it is under way.
+            raise Refused(NotifyType.TEMPORARY_FAILURE, "that Child SA may just have been created")
         if old is None:
             raise Refused(
                 NotifyType.CHILD_SA_NOT_FOUND,

@@ -21,11 +21,12 @@ __all__ = ["DeleteChild", "DeleteIke", "Inform", "Liveness", "ReportFailure"]
 class Inform(Task):
     """The peer's INFORMATIONAL requests: Deletes are collected first and carried out last."""
 
-    __slots__ = ("_closed", "_ends")
+    __slots__ = ("_closed", "_ends", "_unknown")
 
     def read_request(self, ctx: ExchangeContext) -> None:
         """Note what the peer closes."""
         self._closed: list[ChildSa] = []
+        self._unknown: list[bytes] = []
         self._ends = ""
         for payload in ctx.inside:
             if isinstance(payload, DeletePayload):
@@ -42,7 +43,9 @@ class Inform(Task):
             return  # there are no SAs of other protocols
         for spi in payload.spis:
             child = ctx.sa.children.find_outbound(int.from_bytes(spi))
-            if child is not None and child not in self._closed:
+            if child is None:
+                self._unknown.append(spi)
+            elif child not in self._closed:
                 self._closed.append(child)
 
     def build_response(self, ctx: ExchangeContext) -> None:
@@ -54,11 +57,14 @@ class Inform(Task):
         ours = [c.spi.to_bytes(4) for c in self._closed if c.state is not ChildState.CLOSING]
         if ours:
             ctx.out.append(DeletePayload(ProtocolId.ESP, tuple(ours)))
-        closed = self._closed
-        ctx.on_commit(lambda: _close_all(ctx, closed))
+        closed, unknown = self._closed, self._unknown
+        ctx.on_commit(lambda: _close_all(ctx, closed, unknown))
 
 
-def _close_all(ctx: ExchangeContext, closed: list[ChildSa]) -> None:
+def _close_all(ctx: ExchangeContext, closed: list[ChildSa], unknown: list[bytes]) -> None:
+    for creating in ctx.sa.creating_children():
+        for spi in unknown:
+            creating.note_closed(spi)
     for child in closed:
         was_rekeyed = child.state is ChildState.REKEYED
         ctx.sa.children.drop(child, "rekeyed" if was_rekeyed else "deleted_by_peer", ctx.now)
