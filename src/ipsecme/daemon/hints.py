@@ -22,6 +22,14 @@ HINTS: dict[str, str] = {
         "compare local_ts and remote_ts with the peer's; its local_ts must overlap our remote_ts "
         "and the other way round"
     ),
+    "internal_address_failure": (
+        "the gateway has no address to give; enlarge its pool, or have the families of "
+        "request_addresses in it"
+    ),
+    "failed_cp_required": (
+        "the gateway lends addresses and wants to be asked for one; set request_addresses at the "
+        "client"
+    ),
     "invalid_syntax": "the two programs do not understand each other; capture the exchange",
     "refused": "the peer said no; its log says why",
     "install_failed": "the data plane could not take the Child SA; see the detail",

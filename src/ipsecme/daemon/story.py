@@ -80,6 +80,20 @@ def _tell(event: events.Event) -> tuple[str, str, Fields]:
             return "warning", _tell_date(event), {"ike_spi": event.ike_spi}
         case events.PathChanged():
             return _tell_move(event)
+        case events.AddressesLeased():
+            addresses = _list(event.addresses)
+            return "info", f"{event.peer_identity or 'the peer'} has {addresses} from us", {
+                "ike_spi": event.ike_spi,
+                "peer": event.peer_identity,
+                "addresses": addresses,
+            }  # fmt: skip
+        case events.AddressesAssigned():
+            addresses = _list(event.addresses)
+            return "info", f"the peer has assigned {addresses} to us", {
+                "ike_spi": event.ike_spi,
+                "addresses": addresses,
+                "dns": _list(event.dns),
+            }  # fmt: skip
         case events.IkeKeysDerived():
             return "warning", "the keys of the IKE SA are written to the key log", {
                 "spi_i": event.spi_i.hex(),

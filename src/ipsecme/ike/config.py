@@ -24,10 +24,12 @@ from ipsecme.wire.numbers import IdType, ProtocolId
 if TYPE_CHECKING:
     from ipsecme.base import Secret
     from ipsecme.ike.auth.trust import Credential, Trust
+    from ipsecme.policy.address_pool import AddressRange
     from ipsecme.policy.proposal import Proposal
     from ipsecme.wire.ike import IdentityPayload, TrafficSelector
 
 __all__ = [
+    "AddressConfig",
     "AdmissionConfig",
     "ChildConfig",
     "EndpointConfig",
@@ -143,8 +145,25 @@ class Lifetimes:
 
 
 @dataclass(slots=True, frozen=True)
+class AddressConfig:
+    """Internal addresses that peers may have from us, and the name servers that go with them.
+
+    An IKE SA gets `most` addresses of a family, if it asks for so many. Name servers are addresses
+    of 4 or 16 octets.
+    """
+
+    ranges: tuple[AddressRange, ...]
+    dns: tuple[bytes, ...] = ()
+    most: int = 1
+
+
+@dataclass(slots=True, frozen=True)
 class ChildConfig:
-    """A Child SA that may exist: what it protects and with what."""
+    """A Child SA that may exist: what it protects and with what.
+
+    With `local_assigned` the internal addresses that the peer assigns to us are among `local_ts`,
+    with `remote_leased` those that it has from us among `remote_ts`.
+    """
 
     name: str
     local_ts: tuple[TrafficSelector, ...]
@@ -155,6 +174,8 @@ class ChildConfig:
     mode: Mode = Mode.TUNNEL
     lifetimes: Lifetimes = Lifetimes(rekey=3600, hard=3960)
     replay_window: int = 1024
+    local_assigned: bool = False
+    remote_leased: bool = False
 
 
 @dataclass(slots=True, frozen=True)
@@ -170,7 +191,8 @@ class PeerConfig:
     or first with `break_before_make`; peers that called us are told to see to it (RFC 4478). With
     `mobike` the end that called may change its address (RFC 4555); `return_routability` has a peer
     that called us answer at its new one before packets go there. `listen_address` keeps us on it.
-    Which of the `credentials` is used depends on what the peer asks for.
+    Which of the `credentials` is used depends on what the peer asks for. We ask for an internal
+    address of each of the `request_families` (4 or 16 octets), and give out those of `lends`.
     """
 
     name: str
@@ -199,6 +221,8 @@ class PeerConfig:
     trust: Trust | None = None
     local_null: bool = False
     remote_null: bool = False
+    request_families: tuple[int, ...] = ()
+    lends: AddressConfig | None = None
     shared_key: SharedKey | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -255,7 +279,8 @@ class EndpointConfig:
     address. Messages above `fragment_octets` are sent in fragments where the peer can reassemble
     them (RFC 7383); the default fits an IPv6 path of 1280 octets. `window` is how many requests a
     peer may have under way at once. `export_keys` makes IKE keys
-    appear as events, for decoding captures; never on by default.
+    appear as events, for decoding captures; never on by default. Authenticated peers that ask for
+    our `version` are told this text (RFC 7296, section 2.20).
     """
 
     peers: tuple[PeerConfig, ...] = ()
@@ -267,3 +292,4 @@ class EndpointConfig:
     fragment_octets: int = 1228
     window: int = 1
     export_keys: bool = False
+    version: str = ""

@@ -15,7 +15,7 @@ from ipsecme.wire.ike import NotifyPayload, Payload, UnknownPayload
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ipsecme.base import Path
+    from ipsecme.base import Path, PeerError
     from ipsecme.ike.commands import Command
     from ipsecme.ike.config import PeerConfig
     from ipsecme.ike.sa import IkeSa
@@ -34,6 +34,8 @@ class ExchangeContext:
     `path` is the way by which the message came; `now` is when. `peer` is the connection, once a
     task knows it. `spi_r` is the original responder's SPI as the message has it. `message_id` is
     known of requests of the peer's, `sendings`, how often it left, of answered ones of ours.
+    `internal` are the addresses that the IKE SA has when the message has passed; `refusal` is why
+    there can be no Child SA without one.
     """
 
     __slots__ = (
@@ -41,12 +43,14 @@ class ExchangeContext:
         "answers",
         "exchange",
         "inside",
+        "internal",
         "is_initiator",
         "message_id",
         "now",
         "out",
         "path",
         "peer",
+        "refusal",
         "sa",
         "sendings",
         "spi_r",
@@ -67,6 +71,8 @@ class ExchangeContext:
         self.out: list[Payload] = []
         self.peer: PeerConfig | None = sa.peer
         self.spi_r = sa.spi_r
+        self.internal = sa.internal
+        self.refusal: PeerError | None = None
         self._effects: list[Callable[[], None]] = []
 
     @property

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ipsecme.crypto.suite import EspSuite, IkeSuite
 
 __all__ = [
+    "AddressesAssigned",
+    "AddressesLeased",
     "CertificateOutOfDate",
     "ChildSaClosed",
     "ChildSaCreated",
@@ -71,7 +73,7 @@ class IkeSaClosed(NamedTuple):
 
     Reasons: ``deleted`` (here), ``deleted_by_peer``, ``unreachable``, ``expired``, ``replaced``,
     ``invalid_syntax``, ``authentication_failed``, ``reauthenticated``, ``authentication_expired``,
-    ``temporary_failure``.
+    ``temporary_failure``, ``internal_address_failure``.
     """
 
     connection: str
@@ -98,7 +100,8 @@ class ChildSaCreated(NamedTuple):
 class ChildSaFailed(NamedTuple):
     """A Child SA did not come up; the IKE SA lives on.
 
-    Reasons: ``no_proposal_chosen``, ``ts_unacceptable``, ``refused``, ``install_failed``.
+    Reasons: ``no_proposal_chosen``, ``ts_unacceptable``, ``refused``, ``install_failed``,
+    ``internal_address_failure``, ``failed_cp_required``.
     """
 
     connection: str
@@ -141,6 +144,24 @@ class CertificateOutOfDate(NamedTuple):
     not_after: dt.datetime
 
 
+class AddressesLeased(NamedTuple):
+    """The peer has these internal addresses of ours, until its IKE SA ends (RFC 7296, 2.19)."""
+
+    connection: str
+    ike_spi: str
+    peer_identity: str
+    addresses: tuple[str, ...]
+
+
+class AddressesAssigned(NamedTuple):
+    """The peer has assigned internal addresses to us, and named its name servers."""
+
+    connection: str
+    ike_spi: str
+    addresses: tuple[str, ...]
+    dns: tuple[str, ...]
+
+
 class IkeKeysDerived(NamedTuple):
     """The keys of an IKE SA, given out only when `EndpointConfig.export_keys` says so."""
 
@@ -164,5 +185,7 @@ Event = (
     | ChildSaClosed
     | PathChanged
     | CertificateOutOfDate
+    | AddressesLeased
+    | AddressesAssigned
     | IkeKeysDerived
 )

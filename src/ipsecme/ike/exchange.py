@@ -26,6 +26,8 @@ from ipsecme.ike.tasks.authenticate import Authenticate
 from ipsecme.ike.tasks.certificates import SignatureHashes
 from ipsecme.ike.tasks.child_create import ChildCreate
 from ipsecme.ike.tasks.child_rekey import ChildRekey
+from ipsecme.ike.tasks.configuration import Configuration
+from ipsecme.ike.tasks.configuration_request import ConfigurationRequest
 from ipsecme.ike.tasks.fragmentation import Fragmentation
 from ipsecme.ike.tasks.ike_rekey import IkeRekey
 from ipsecme.ike.tasks.informational import DeleteChild, DeleteIke, Inform, Liveness
@@ -92,7 +94,7 @@ ROWS: tuple[Row, ...] = (
         ExchangeType.IKE_AUTH,
         _any,
         frozenset({_P.IDi}),
-        (Authenticate, AuthLifetime, ChildCreate, WindowSize, Mobike),
+        (Authenticate, AuthLifetime, Configuration, ChildCreate, WindowSize, Mobike),
         "authenticate the peer and create the first Child SA",
     ),
     Row(
@@ -113,15 +115,15 @@ ROWS: tuple[Row, ...] = (
         ExchangeType.CREATE_CHILD_SA,
         _any,
         frozenset({_P.SA, _P.NONCE, _P.TSi, _P.TSr}),
-        (ChildCreate,),
+        (Configuration, ChildCreate),
         "create a Child SA",
     ),
     Row(
         ExchangeType.INFORMATIONAL,
         _any,
         frozenset(),
-        (Inform, AnswerAddresses),
-        "delete, notify, move, or show a sign of life",
+        (Inform, AnswerAddresses, Configuration),
+        "delete, notify, move, configure, or show a sign of life",
     ),
 )
 
@@ -141,12 +143,17 @@ def opening_tasks() -> list[Task]:
 
 def authenticating_tasks(first: ChildConfig | None) -> list[Task]:
     """Return fresh tasks for our IKE_AUTH, with the Child SA that comes with it."""
-    return [Authenticate(), AuthLifetime(), ChildCreate(first), WindowSize(), Mobike()]
+    tasks = [Authenticate(), AuthLifetime(), ChildCreate(first), WindowSize(), Mobike()]
+    if first is not None:
+        tasks.insert(2, ConfigurationRequest())  # CP comes before SA (section 2.19)
+    return tasks
 
 
 def tasks_for(job: Job, sa: IkeSa) -> tuple[ExchangeType, list[Task]] | None:
     """Return the exchange and fresh tasks for a job; None when the job has become pointless."""
     if isinstance(job, CreateChild):
+        if job.config.local_assigned and not sa.internal.assigned:
+            return ExchangeType.INFORMATIONAL, [ConfigurationRequest(job.config)]
         return ExchangeType.CREATE_CHILD_SA, [ChildCreate(job.config)]
     if isinstance(job, RekeyChild):
         child = sa.children.find(job.spi)

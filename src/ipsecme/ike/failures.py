@@ -60,6 +60,8 @@ _REASONS = {
     NotifyType.TS_UNACCEPTABLE: "ts_unacceptable",
     NotifyType.AUTHENTICATION_FAILED: "authentication_failed",
     NotifyType.INVALID_SYNTAX: "invalid_syntax",
+    NotifyType.INTERNAL_ADDRESS_FAILURE: "internal_address_failure",
+    NotifyType.FAILED_CP_REQUIRED: "failed_cp_required",
 }
 
 

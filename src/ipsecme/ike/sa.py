@@ -18,6 +18,7 @@ from ipsecme.ike.children import Children
 from ipsecme.ike.dialogue import Dialogue
 from ipsecme.ike.exchange import authenticating_tasks, opening_tasks, tasks_for
 from ipsecme.ike.failures import AuthenticationFailed, ends_ike_sa, passes_by, reason_of
+from ipsecme.ike.internal_addresses import InternalAddresses
 from ipsecme.ike.jobs import (
     CloseChild,
     CloseIke,
@@ -88,6 +89,7 @@ class IkeSa:
         self.init_response = b""
         self.local_behind_nat = False
         self.remote_behind_nat = False
+        self.internal = InternalAddresses()
         self.fragmentation = False  # both ends can reassemble (RFC 7383)
         self.sealing: Protection | None = None
         self.opening: Protection | None = None
@@ -318,7 +320,11 @@ class IkeSa:
                 self.predecessor.delete("reauthenticated", now)
                 self.predecessor = None
             existing = {child.config.name for child in self.children}
-            self.jobs.extend(CreateChild(c) for c in self._wanted if c.name not in existing)
+            self.jobs.extend(
+                CreateChild(c)
+                for c in self._wanted
+                if c.name not in existing and (self.internal.assigned or not c.local_assigned)
+            )
             self._wanted.clear()
         self.pump(now)
 
@@ -501,6 +507,9 @@ class IkeSa:
         self.dialogue.requests.outstanding.clear()
         self.timers.clear()
         self.timers.arm(IkeTimer.LINGER, now + _LINGER_SECONDS)
+        leased, self.internal = self.internal.leased, InternalAddresses()
+        for address in leased:
+            self.services.addresses.give_back(address)
         hand_on(self, now)
 
     def lose_peer(self, now: float) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 from ipsecme.ike.events import ChildSaFailed, IkeSaClosed, IkeSaEstablished, IkeSaFailed
 from ipsecme.ike.host_addresses import HostAddresses
 from ipsecme.ike.status import LastError
+from ipsecme.policy.address_pool import AddressPool
 
 if TYPE_CHECKING:
     from ipsecme.base import Path, Rng
@@ -38,6 +39,7 @@ class Services:
         "_fresh_events",
         "_last_question",
         "_midnight",
+        "addresses",
         "commands",
         "config",
         "counters",
@@ -46,6 +48,7 @@ class Services:
         "host",
         "inbound_spis",
         "key_exchange",
+        "last_assigned",
         "last_errors",
         "questions",
         "registry",
@@ -70,6 +73,8 @@ class Services:
         self._fresh_events: list[Event] = []
         self.counters: Counter[str] = Counter()
         self.host = HostAddresses()
+        self.addresses = AddressPool()
+        self.last_assigned: dict[str, tuple[bytes, ...]] = {}  # to us, by connection
         self.inbound_spis: dict[int, IkeSa] = {}
         self.questions: dict[int, IkeSa] = {}
         self._last_question = 0

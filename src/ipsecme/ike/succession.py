@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ipsecme.ike import events
+from ipsecme.ike.internal_addresses import InternalAddresses
 from ipsecme.ike.mobility import inherit
 from ipsecme.ike.schedule import IkeTimer
 from ipsecme.ike.state import IkeState
@@ -31,6 +32,7 @@ def hand_over(old: IkeSa, new: IkeSa, now: float, *, is_initiator: bool) -> None
     registry.adopt(new)
     registry.identify(new)
     old.children.move_to(new.children)
+    new.internal, old.internal = old.internal, InternalAddresses()
     old.heir = new
     new.jobs, old.jobs = old.jobs, deque()
     inherit(old, new)

@@ -41,7 +41,8 @@ class SaPair:
     otherwise it is IP protocol 50. With `outbound_ready` false the pair waits: the outbound half of
     the SA that it `replaces` (an inbound SPI) stays in use until the first packet passes every
     check on the new inbound half, or the replaced SA is retired (RFC 7296, section 2.8).
-    `replay_window` is in packets.
+    `replay_window` is in packets. The `own_addresses` among `local_ts` are not this host's by
+    itself: it has them, and sends from them, as long as a pair needs them.
     """
 
     connection: str
@@ -56,6 +57,7 @@ class SaPair:
     replaces: int | None = None
     outbound_ready: bool = True
     replay_window: int = 1024
+    own_addresses: tuple[bytes, ...] = ()
 
     @property
     def spi(self) -> int:

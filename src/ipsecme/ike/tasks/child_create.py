@@ -10,6 +10,12 @@ from ipsecme.ike.child import ChildSa
 from ipsecme.ike.collision import Nonces
 from ipsecme.ike.events import ChildSaFailed
 from ipsecme.ike.failures import NotifyReceived, Refused, notify_of, reason_of
+from ipsecme.ike.internal_addresses import (
+    every_address,
+    local_selectors,
+    own_addresses,
+    remote_selectors,
+)
 from ipsecme.ike.state import IkeState
 from ipsecme.ike.tasks.base import Task
 from ipsecme.ike.tasks.init import NONCE_OCTETS
@@ -46,6 +52,7 @@ class ChildCreate(Task):
     """
 
     __slots__ = (
+        "_asked",
         "_choice",
         "_closed",
         "_failure",
@@ -81,9 +88,12 @@ class ChildCreate(Task):
             return tuple(dict.fromkeys(p.without_key_exchange() for p in config.proposals))
         return config.proposals
 
-    def selectors(self, config: ChildConfig) -> tuple[Selectors, Selectors]:
+    def selectors(self, ctx: ExchangeContext, config: ChildConfig) -> tuple[Selectors, Selectors]:
         """Return the local and remote selectors to ask for."""
-        return config.local_ts, config.remote_ts
+        local = local_selectors(config, ctx.internal)
+        if config.local_assigned and not ctx.internal.assigned:
+            local = (*every_address(ctx.connection.request_families), *config.local_ts)
+        return local, remote_selectors(config, ctx.internal)
 
     def replaced_spi(self) -> int | None:
         """Return the inbound SPI of the Child SA that is being rekeyed."""
@@ -104,7 +114,7 @@ class ChildCreate(Task):
             self._nonce = self._nonce or services.rng.octets(NONCE_OCTETS)
             ctx.out.append(NoncePayload(self._nonce))
             self._offer_key_exchange(ctx, proposals)
-        local, remote = self.selectors(self.config)
+        local, remote = self._asked = self.selectors(ctx, self.config)
         ctx.out.append(TsPayload(PayloadType.TSi, local))
         ctx.out.append(TsPayload(PayloadType.TSr, remote))
 
@@ -138,6 +148,8 @@ class ChildCreate(Task):
             ctx.on_commit(lambda: ctx.sa.delete_unborn_child(self._spi, ctx.now))
 
     def _accept(self, ctx: ExchangeContext, config: ChildConfig) -> None:
+        if ctx.refusal is not None and config.local_assigned:
+            raise ctx.refusal
         sa_payload = ctx.find(SaPayload)
         tsi = ctx.find_role(TsPayload, PayloadType.TSi)
         tsr = ctx.find_role(TsPayload, PayloadType.TSr)
@@ -146,7 +158,7 @@ class ChildCreate(Task):
         choice = confirm(sa_payload.proposals, self._offer, _SPI_OCTETS)
         self._outbound_spi = _peer_spi(choice.proposal)
         self._finish_key_exchange(ctx, choice.ke)
-        local, remote = self.selectors(config)
+        local, remote = self._asked
         self._local_ts, self._remote_ts = tuple(tsi.ranges()), tuple(tsr.ranges())
         for answered, offered in ((self._local_ts, local), (self._remote_ts, remote)):
             if not answered or not all(contains(offered, selector) for selector in answered):
@@ -154,6 +166,13 @@ class ChildCreate(Task):
                     NotifyType.TS_UNACCEPTABLE,
                     f"the peer widened the selectors to {_texts(answered)} from {_texts(offered)}",
                 )
+        if config.local_assigned:
+            self._local_ts = narrow(self._local_ts, local_selectors(config, ctx.internal))
+        if not self._local_ts:
+            raise Refused(
+                NotifyType.TS_UNACCEPTABLE,
+                f"the address that the peer assigned is not in its {_texts(tsi.ranges())}",
+            )
         if ctx.exchange != ExchangeType.IKE_AUTH:
             nonce = ctx.find(NoncePayload)
             if nonce is None:
@@ -238,6 +257,8 @@ class ChildCreate(Task):
                 NotifyType.NO_ADDITIONAL_SAS,
                 f"the peer has {len(ctx.sa.children)} Child SAs, as many as max_children allows",
             )
+        if ctx.refusal is not None:
+            raise ctx.refusal
         config = self._match(ctx, tsi.ranges(), tsr.ranges())
         self.config = config
         self._choice = choose(sa_payload.proposals, self.proposals(ctx, config), _SPI_OCTETS)
@@ -257,11 +278,16 @@ class ChildCreate(Task):
     ) -> ChildConfig:
         candidates = self.candidates(ctx)
         for config in candidates:
-            remote, local = narrow(tsi, config.remote_ts), narrow(tsr, config.local_ts)
+            remote = narrow(tsi, remote_selectors(config, ctx.internal))
+            local = narrow(tsr, local_selectors(config, ctx.internal))
             if remote and local:
                 self._remote_ts, self._local_ts = remote, local
                 return config
-        ours = "; ".join(f"{_texts(c.local_ts)} to {_texts(c.remote_ts)}" for c in candidates)
+        sides = [
+            (local_selectors(c, ctx.internal), remote_selectors(c, ctx.internal))
+            for c in candidates
+        ]
+        ours = "; ".join(f"{_texts(local)} to {_texts(remote)}" for local, remote in sides)
         raise Refused(
             NotifyType.TS_UNACCEPTABLE,
             f"the peer offers {_texts(tsr)} to {_texts(tsi)}; configured here is {ours}",
@@ -337,6 +363,7 @@ class ChildCreate(Task):
             replaces=self.replaced_spi(),
             outbound_ready=ctx.is_initiator or self.replaced_spi() is None,
             replay_window=config.replay_window,
+            own_addresses=own_addresses(self._local_ts, ctx.internal),
         )
         child = ChildSa(config, pair, ctx.now)
         self.created = child

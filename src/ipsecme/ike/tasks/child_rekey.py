@@ -42,10 +42,10 @@ class ChildRekey(ChildCreate):
         self.old = old
         self.rival: tuple[ChildSa, Nonces] | None = None
 
-    def selectors(self, config: ChildConfig) -> tuple[Selectors, Selectors]:
+    def selectors(self, ctx: ExchangeContext, config: ChildConfig) -> tuple[Selectors, Selectors]:
         """Ask for what the old Child SA has (section 2.9.2)."""
         if self.old is None:
-            return super().selectors(config)
+            return super().selectors(ctx, config)
         return self.old.pair.local_ts, self.old.pair.remote_ts
 
     def replaced_spi(self) -> int | None:
