@@ -163,6 +163,9 @@ class ChildConfig:
 
     With `local_assigned` the internal addresses that the peer assigns to us are among `local_ts`,
     with `remote_leased` those that it has from us among `remote_ts`.
+    In transport mode the selectors say which hosts, protocols and ports may take part; the Child SA
+    is always between the two ends of the IKE SA. With `tunnel_fallback` a tunnel between them will
+    do when one end does not take transport mode (RFC 7296, section 1.3.1).
     """
 
     name: str
@@ -172,6 +175,7 @@ class ChildConfig:
         default_factory=lambda: parse_proposals(DEFAULT_ESP_PROPOSALS, ProtocolId.ESP)
     )
     mode: Mode = Mode.TUNNEL
+    tunnel_fallback: bool = False
     lifetimes: Lifetimes = Lifetimes(rekey=3600, hard=3960)
     replay_window: int = 1024
     local_assigned: bool = False
@@ -193,6 +197,7 @@ class PeerConfig:
     that called us answer at its new one before packets go there. `listen_address` keeps us on it.
     Which of the `credentials` is used depends on what the peer asks for. We ask for an internal
     address of each of the `request_families` (4 or 16 octets), and give out those of `lends`.
+    A connection with transport mode does without `mobike`, as RFC 4555 moves tunnels only.
     """
 
     name: str
@@ -228,6 +233,8 @@ class PeerConfig:
     def __post_init__(self) -> None:
         shared = SharedKey(self.psk) if self.psk is not None else None
         object.__setattr__(self, "shared_key", shared)
+        if any(child.mode is Mode.TRANSPORT for child in self.children):
+            object.__setattr__(self, "mobike", False)
         signs = bool(self.credentials) or self.local_null
         judges = self.trust is not None or self.remote_null
         if shared is None and not (signs and judges):

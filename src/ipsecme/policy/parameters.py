@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from ipsecme.base import Path, Secret
     from ipsecme.crypto.suite import EspSuite
     from ipsecme.wire.ike import TrafficSelector
 
-__all__ = ["Mode", "SaHalf", "SaPair"]
+__all__ = ["Mode", "OriginalAddresses", "SaHalf", "SaPair"]
 
 
 class Mode(enum.Enum):
@@ -33,6 +33,16 @@ class SaHalf:
     integrity_key: Secret
 
 
+class OriginalAddresses(NamedTuple):
+    """The addresses of the peer's packets as it writes them, before NATs; 4 or 16 octets each.
+
+    The checksums inside transport mode packets cover these (RFC 3948, section 3.1.2).
+    """
+
+    source: bytes
+    destination: bytes
+
+
 @dataclass(slots=True, frozen=True)
 class SaPair:
     """A Child SA as a data plane installs it; it is known by the SPI of its inbound half.
@@ -43,6 +53,8 @@ class SaPair:
     check on the new inbound half, or the replaced SA is retired (RFC 7296, section 2.8).
     `replay_window` is in packets. The `own_addresses` among `local_ts` are not this host's by
     itself: it has them, and sends from them, as long as a pair needs them.
+    In transport mode all selectors of a side name one and the same address, and `original` holds
+    what NATs changed, if they did.
     """
 
     connection: str
@@ -58,6 +70,7 @@ class SaPair:
     outbound_ready: bool = True
     replay_window: int = 1024
     own_addresses: tuple[bytes, ...] = ()
+    original: OriginalAddresses | None = None
 
     @property
     def spi(self) -> int:

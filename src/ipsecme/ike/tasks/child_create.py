@@ -19,10 +19,11 @@ from ipsecme.ike.internal_addresses import (
 from ipsecme.ike.state import IkeState
 from ipsecme.ike.tasks.base import Task
 from ipsecme.ike.tasks.init import NONCE_OCTETS
+from ipsecme.ike.transport_mode import Agreed, between_hosts, find_policy, read_answer
 from ipsecme.policy.parameters import Mode, SaHalf, SaPair
 from ipsecme.policy.proposal import Choice, choose, confirm, offer
 from ipsecme.policy.selector import contains, narrow, selector_text
-from ipsecme.wire.ike import KePayload, NoncePayload, SaPayload, TsPayload
+from ipsecme.wire.ike import KePayload, NoncePayload, NotifyPayload, SaPayload, TsPayload
 from ipsecme.wire.numbers import ExchangeType, KeId, NotifyType, PayloadType
 
 if TYPE_CHECKING:
@@ -57,14 +58,13 @@ class ChildCreate(Task):
         "_closed",
         "_failure",
         "_key_exchange",
-        "_local_ts",
         "_nonce",
         "_offer",
         "_outbound_spi",
         "_peer_nonce",
-        "_remote_ts",
         "_shared",
         "_spi",
+        "agreed",
         "config",
         "created",
     )
@@ -72,6 +72,7 @@ class ChildCreate(Task):
     def __init__(self, config: ChildConfig | None = None) -> None:
         self.config = config
         self.created: ChildSa | None = None
+        self.agreed: Agreed
         self._key_exchange: KeyExchange | None = None
         self._shared: Secret | None = None
         self._failure: PeerError | None = None
@@ -95,6 +96,10 @@ class ChildCreate(Task):
             local = (*every_address(ctx.connection.request_families), *config.local_ts)
         return local, remote_selectors(config, ctx.internal)
 
+    def requested_mode(self, config: ChildConfig) -> Mode:
+        """Return the mode to ask for."""
+        return config.mode
+
     def replaced_spi(self) -> int | None:
         """Return the inbound SPI of the Child SA that is being rekeyed."""
         return None
@@ -102,21 +107,30 @@ class ChildCreate(Task):
     # the initiator's side
 
     def build_request(self, ctx: ExchangeContext) -> None:
-        """Write SA, [Ni, KEi,] TSi, TSr."""
+        """Write [USE_TRANSPORT_MODE,] SA, [Ni, KEi,] TSi, TSr."""
         if self.config is None:
             return
         services = ctx.sa.services
         self._spi = services.new_esp_spi()
         proposals = self.proposals(ctx, self.config)
         self._offer = offer(proposals, self._spi.to_bytes(_SPI_OCTETS))
+        if self.requested_mode(self.config) is Mode.TRANSPORT:
+            ctx.out.append(NotifyPayload(NotifyType.USE_TRANSPORT_MODE))
         ctx.out.append(SaPayload(self._offer))
         if ctx.exchange != ExchangeType.IKE_AUTH:
             self._nonce = self._nonce or services.rng.octets(NONCE_OCTETS)
             ctx.out.append(NoncePayload(self._nonce))
             self._offer_key_exchange(ctx, proposals)
-        local, remote = self._asked = self.selectors(ctx, self.config)
+        local, remote = self._asked = self._to_ask(ctx, self.config)
         ctx.out.append(TsPayload(PayloadType.TSi, local))
         ctx.out.append(TsPayload(PayloadType.TSr, remote))
+
+    def _to_ask(self, ctx: ExchangeContext, config: ChildConfig) -> tuple[Selectors, Selectors]:
+        """Return the local and remote selectors of the request."""
+        local, remote = self.selectors(ctx, config)
+        if self.requested_mode(config) is Mode.TRANSPORT:
+            return between_hosts(local, remote, ctx.sa.child_path())
+        return local, remote
 
     def _offer_key_exchange(self, ctx: ExchangeContext, proposals: Sequence[Proposal]) -> None:
         methods = [method for proposal in proposals for method in proposal.ke if method]
@@ -159,16 +173,18 @@ class ChildCreate(Task):
         self._outbound_spi = _peer_spi(choice.proposal)
         self._finish_key_exchange(ctx, choice.ke)
         local, remote = self._asked
-        self._local_ts, self._remote_ts = tuple(tsi.ranges()), tuple(tsr.ranges())
-        for answered, offered in ((self._local_ts, local), (self._remote_ts, remote)):
+        ranges = tuple(tsi.ranges()), tuple(tsr.ranges())
+        agreed = self.agreed = read_answer(ctx, config, self.requested_mode(config), ranges)
+        for answered, offered in ((agreed.local_ts, local), (agreed.remote_ts, remote)):
             if not answered or not all(contains(offered, selector) for selector in answered):
                 raise Refused(
                     NotifyType.TS_UNACCEPTABLE,
                     f"the peer widened the selectors to {_texts(answered)} from {_texts(offered)}",
                 )
         if config.local_assigned:
-            self._local_ts = narrow(self._local_ts, local_selectors(config, ctx.internal))
-        if not self._local_ts:
+            local = narrow(agreed.local_ts, local_selectors(config, ctx.internal))
+            agreed = self.agreed = agreed._replace(local_ts=local)
+        if not agreed.local_ts:
             raise Refused(
                 NotifyType.TS_UNACCEPTABLE,
                 f"the address that the peer assigned is not in its {_texts(tsi.ranges())}",
@@ -277,17 +293,15 @@ class ChildCreate(Task):
         tsr: list[TrafficSelector],
     ) -> ChildConfig:
         candidates = self.candidates(ctx)
-        for config in candidates:
-            remote = narrow(tsi, remote_selectors(config, ctx.internal))
-            local = narrow(tsr, local_selectors(config, ctx.internal))
-            if remote and local:
-                self._remote_ts, self._local_ts = remote, local
-                return config
-        sides = [
-            (local_selectors(c, ctx.internal), remote_selectors(c, ctx.internal))
+        found = find_policy(ctx, candidates, tsi, tsr)
+        if found is not None:
+            config, self.agreed = found
+            return config
+        ours = "; ".join(
+            f"{_texts(local_selectors(c, ctx.internal))} to "
+            f"{_texts(remote_selectors(c, ctx.internal))} in {c.mode.value} mode"
             for c in candidates
-        ]
-        ours = "; ".join(f"{_texts(local)} to {_texts(remote)}" for local, remote in sides)
+        )
         raise Refused(
             NotifyType.TS_UNACCEPTABLE,
             f"the peer offers {_texts(tsr)} to {_texts(tsi)}; configured here is {ours}",
@@ -311,7 +325,7 @@ class ChildCreate(Task):
         self._shared = self._key_exchange.agree(ke.data)
 
     def build_response(self, ctx: ExchangeContext) -> None:
-        """Write SA, [Nr, KEr,] TSi, TSr, or in IKE_AUTH the Notify that says why not."""
+        """Write what agrees to the request, or in IKE_AUTH the Notify that says why not."""
         if self._failure is not None:
             if ctx.find(SaPayload) is not None:
                 failure = self._failure
@@ -327,14 +341,16 @@ class ChildCreate(Task):
         answer = type(chosen)(
             chosen.number, chosen.protocol, self._spi.to_bytes(_SPI_OCTETS), chosen.transforms
         )
+        if self.agreed.mode is Mode.TRANSPORT:
+            ctx.out.append(NotifyPayload(NotifyType.USE_TRANSPORT_MODE))
         ctx.out.append(SaPayload((answer,)))
         if ctx.exchange != ExchangeType.IKE_AUTH:
             self._nonce = services.rng.octets(NONCE_OCTETS)
             ctx.out.append(NoncePayload(self._nonce))
             if self._key_exchange is not None:
                 ctx.out.append(KePayload(self._key_exchange.method, self._key_exchange.public))
-        ctx.out.append(TsPayload(PayloadType.TSi, self._remote_ts))
-        ctx.out.append(TsPayload(PayloadType.TSr, self._local_ts))
+        ctx.out.append(TsPayload(PayloadType.TSi, self.agreed.remote_ts))
+        ctx.out.append(TsPayload(PayloadType.TSr, self.agreed.local_ts))
         self._create(ctx, config, self._choice, Nonces(self._peer_nonce, self._nonce))
 
     # both
@@ -356,14 +372,15 @@ class ChildCreate(Task):
             inbound=SaHalf(self._spi, *theirs),
             outbound=SaHalf(self._outbound_spi, *mine),
             suite=suite,
-            mode=Mode.TUNNEL,
-            local_ts=self._local_ts,
-            remote_ts=self._remote_ts,
+            mode=self.agreed.mode,
+            local_ts=self.agreed.local_ts,
+            remote_ts=self.agreed.remote_ts,
             path=sa.child_path(),
             replaces=self.replaced_spi(),
             outbound_ready=ctx.is_initiator or self.replaced_spi() is None,
             replay_window=config.replay_window,
-            own_addresses=own_addresses(self._local_ts, ctx.internal),
+            own_addresses=own_addresses(self.agreed.local_ts, ctx.internal),
+            original=self.agreed.original,
         )
         child = ChildSa(config, pair, ctx.now)
         self.created = child

@@ -11,6 +11,8 @@ from ipsecme.ike.failures import NotifyReceived, Refused
 from ipsecme.ike.jobs import CreateChild
 from ipsecme.ike.state import ChildState
 from ipsecme.ike.tasks.child_create import ChildCreate, Selectors
+from ipsecme.ike.transport_mode import between_hosts
+from ipsecme.policy.parameters import Mode
 from ipsecme.policy.selector import contains
 from ipsecme.wire.ike import NotifyPayload
 from ipsecme.wire.numbers import NotifyType, ProtocolId
@@ -47,6 +49,10 @@ class ChildRekey(ChildCreate):
         if self.old is None:
             return super().selectors(ctx, config)
         return self.old.pair.local_ts, self.old.pair.remote_ts
+
+    def requested_mode(self, config: ChildConfig) -> Mode:
+        """Ask for the mode that the old Child SA has (section 1.3.3)."""
+        return super().requested_mode(config) if self.old is None else self.old.pair.mode
 
     def replaced_spi(self) -> int | None:
         """Return the old inbound SPI."""
@@ -110,10 +116,12 @@ class ChildRekey(ChildCreate):
             raise Refused(NotifyType.TEMPORARY_FAILURE, "that Child SA has been rekeyed already")
         self.old = old
         super().read_request(ctx)
-        kept = zip(
-            (old.pair.local_ts, old.pair.remote_ts), (self._local_ts, self._remote_ts), strict=True
-        )
-        if not all(contains(new, selector) for before, new in kept for selector in before):
+        before = old.pair.local_ts, old.pair.remote_ts
+        if old.pair.mode is Mode.TRANSPORT:
+            # A NAT may show the peer at another address by now; what is inside does not change.
+            before = between_hosts(*before, ctx.sa.child_path())
+        kept = zip(before, (self.agreed.local_ts, self.agreed.remote_ts), strict=True)
+        if not all(contains(new, selector) for had, new in kept for selector in had):
             raise Refused(
                 NotifyType.TS_UNACCEPTABLE, "the peer's rekeying would narrow the Child SA"
             )
