@@ -7,11 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from ipsecme.base import PeerError
+from ipsecme.crypto.certificate_issue import make_ocsp_response
 from ipsecme.crypto.signature_keys import SigningKey
 from ipsecme.ike.auth.choice import PeerWishes, choose
-from ipsecme.ike.auth.trust import Credential, Trust
+from ipsecme.ike.auth.trust import Credential, Revocation, Trust
 from ipsecme.ike.config import Identity
 from ipsecme.ike.events import CertificateOutOfDate, IkeSaEstablished, IkeSaFailed
 from ipsecme.ike.tasks import certificates
@@ -197,3 +199,86 @@ def test_nothing_that_the_peer_verifies() -> None:
             PeerWishes(frozenset({HashId.SHA2_256})),
             None,
         )
+
+
+# OCSP within IKE
+
+
+def ocsp_about(credential: Credential) -> bytes:
+    made = make_ocsp_response(
+        credential.certificates[0].library,
+        ROOT.certificate,
+        AT,
+        dt.timedelta(days=1),
+        signer=ROOT,
+    )
+    return made.public_bytes(Encoding.DER)
+
+
+def strict(side: str, credentials: tuple[Credential, ...], **settings: object) -> PeerConfig:
+    revocation = Revocation("strict", **settings)  # type: ignore[arg-type]
+    trust = Trust(tuple(of(ROOT)), revocation=revocation)
+    return replace(signing(side, credentials, ROOT), trust=trust)
+
+
+def content(message: Sent) -> list[bytes]:
+    return [
+        p.data
+        for p in message.payloads
+        if isinstance(p, CertPayload) and p.encoding == CertEncoding.OCSP_CONTENT
+    ]
+
+
+def test_ocsp_is_asked_for_and_sent_by_both_ends() -> None:
+    ours, theirs = credential(ROOT, A_NAME), credential(ROOT, B_NAME, number=1)
+    responder = tuple(of(OTHER))
+    a = strict("a", (ours,), responders=responder)
+    b = strict("b", (theirs,))
+    pair = Pair(a=a, b=b, fragment_octets=9000)
+    about_us, about_them = ocsp_about(ours), ocsp_about(theirs)
+    pair.a.endpoint.handle_ocsp(ours.certificates[0], about_us)
+    pair.b.endpoint.handle_ocsp(theirs.certificates[0], about_them)
+    established(pair)
+    asked = [
+        p
+        for message in pair.messages[1:3]
+        for p in message.payloads
+        if isinstance(p, CertReqPayload) and p.encoding == CertEncoding.OCSP_CONTENT
+    ]
+    assert [p.authorities for p in asked] == [b"", responder[0].key.key_hash]
+    assert content(pair.messages[2]) == [about_us]
+    assert content(pair.messages[3]) == [about_them]
+
+
+def test_without_a_response_strict_ends_refuse_and_soft_ones_do_not() -> None:
+    ours, theirs = (credential(ROOT, A_NAME),), (credential(ROOT, B_NAME, number=1),)
+    pair = Pair(a=signing("a", ours, ROOT), b=strict("b", theirs), fragment_octets=9000)
+    pair.establish()
+    (failure,) = pair.b.of(IkeSaFailed)
+    assert "not known, and revocation is strict" in failure.detail
+    soft = Trust(tuple(of(ROOT)), revocation=Revocation("soft"))
+    pair = Pair(a=signing("a", ours, ROOT), b=replace(strict("b", theirs), trust=soft))
+    established(pair)
+
+
+def test_nobody_gets_a_response_unasked_or_one_that_is_taken_back() -> None:
+    ours, theirs = credential(ROOT, A_NAME), credential(ROOT, B_NAME, number=1)
+    pair = Pair(a=signing("a", (ours,), ROOT), b=signing("b", (theirs,), ROOT))
+    pair.a.endpoint.handle_ocsp(ours.certificates[0], ocsp_about(ours))
+    established(pair)
+    assert not content(pair.messages[2])
+    pair = Pair(a=signing("a", (ours,), ROOT), b=strict("b", (theirs,)), fragment_octets=9000)
+    pair.a.endpoint.handle_ocsp(ours.certificates[0], ocsp_about(ours))
+    pair.a.endpoint.handle_ocsp(ours.certificates[0], None)
+    pair.establish()
+    assert not content(pair.messages[2])
+
+
+@pytest.mark.parametrize("octets", [b"", b"0", bytes(300), bytes(20000)])
+def test_nonsense_in_place_of_a_response(octets: bytes) -> None:
+    ours, theirs = credential(ROOT, A_NAME), credential(ROOT, B_NAME, number=1)
+    pair = Pair(a=signing("a", (ours,), ROOT), b=strict("b", (theirs,)), fragment_octets=40000)
+    pair.a.endpoint.handle_ocsp(ours.certificates[0], octets)
+    pair.establish()
+    (failure,) = pair.b.of(IkeSaFailed)
+    assert "not known" in failure.detail

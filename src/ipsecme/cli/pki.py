@@ -1,6 +1,6 @@
 """``ipsecme pki``: a certificate authority of one's own, with no other tool needed.
 
-ipsecme pki ca, issue NAME, revoke NAME, crl, show FILE
+ipsecme pki ca, issue NAME, revoke NAME, crl, ocsp NAME, show FILE
 """
 
 from __future__ import annotations
@@ -130,9 +130,35 @@ def crl(
 
 @pki.command()
 @guarded
+def ocsp(
+    context: typer.Context,  # noqa: ARG001 - for `guarded`
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The host it was issued for.")],
+    folder: Folder = _HERE,
+    days: Days = 7,
+    as_json: Json = False,
+) -> None:
+    """Sign what OCSP says about a host's certificate, for that host to show or others to read."""
+    from ipsecme.pki.store import Store  # noqa: PLC0415 - takes long
+
+    entry, path = Store(folder).write_ocsp(name, days, _now())
+    standing = "good" if entry.revoked is None else "revoked"
+    if as_json:
+        print_json({"ocsp": str(path), "serial": entry.serial, "standing": standing})
+        return
+    typer.echo(f"wrote {path}: {standing}, for {count(days, 'day')}")
+    typer.echo(
+        f"on that host:  ocsp_own = [{_quoted(path.name)}];  "
+        f"or on the others:  ocsp = [{_quoted(path.name)}]"
+    )
+
+
+@pki.command()
+@guarded
 def show(
     context: typer.Context,  # noqa: ARG001 - for `guarded`
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A certificate or a CRL.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A certificate, a CRL or an OCSP response.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Show what a file with certificates or a CRL holds."""

@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, ObjectIdentifier
+from cryptography.x509.oid import (
+    AuthorityInformationAccessOID,
+    ExtendedKeyUsageOID,
+    ExtensionOID,
+    ObjectIdentifier,
+)
 
 from ipsecme.base import PeerError
 from ipsecme.crypto.certificate_names import (
@@ -139,6 +144,23 @@ class Certificate:
         """Where its issuer says that the CRL is, by HTTP (RFC 5280, section 4.2.1.13)."""
         points = self._value(x509.CRLDistributionPoints) or ()
         names = (name.value for point in points for name in point.full_name or ())
+        return tuple(url for url in names if isinstance(url, str) and url.startswith("http"))
+
+    @property
+    def signs_ocsp(self) -> bool:
+        """True when its owner may answer for its issuer by OCSP (RFC 6960, section 4.2.2.2)."""
+        purposes = self._value(x509.ExtendedKeyUsage)
+        return purposes is not None and ExtendedKeyUsageOID.OCSP_SIGNING in set(purposes)
+
+    @property
+    def ocsp_urls(self) -> tuple[str, ...]:
+        """Where its issuer says that OCSP is answered, by HTTP (RFC 5280, section 4.2.2.1)."""
+        access = self._value(x509.AuthorityInformationAccess) or ()
+        names = (
+            entry.access_location.value
+            for entry in access
+            if entry.access_method == AuthorityInformationAccessOID.OCSP
+        )
         return tuple(url for url in names if isinstance(url, str) and url.startswith("http"))
 
     def unfit_for_ike(self) -> str | None:

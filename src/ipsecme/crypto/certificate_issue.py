@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.x509 import ocsp
 from cryptography.x509.oid import NameOID
 
 from ipsecme.base import ConfigError
@@ -34,6 +35,7 @@ __all__ = [
     "make_authority",
     "make_crl",
     "make_key",
+    "make_ocsp_response",
 ]
 
 KeyType = Literal["ecdsa256", "ecdsa384", "rsa3072", "rsa4096", "ed25519", "ed448"]
@@ -166,6 +168,43 @@ def make_crl(
         entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(since)
         builder = builder.add_revoked_certificate(entry.build())
     return builder.sign(issuer.key, _digest(issuer.key))
+
+
+def make_ocsp_response(
+    certificate: x509.Certificate,
+    issuer: x509.Certificate,
+    at: dt.datetime,
+    lifetime: dt.timedelta,
+    *,
+    signer: Authority,
+    revoked: dt.datetime | None = None,
+    nonce: bytes | None = None,
+) -> ocsp.OCSPResponse:
+    """Return what OCSP says about a certificate of `issuer`, and since when it is revoked if so.
+
+    `signer` is the issuer with its key or, with a certificate of its own, one to whom it delegated
+    that. Only a response to a request has a `nonce`.
+    """
+    status = ocsp.OCSPCertStatus.GOOD if revoked is None else ocsp.OCSPCertStatus.REVOKED
+    builder = (
+        ocsp.OCSPResponseBuilder()
+        .responder_id(ocsp.OCSPResponderEncoding.HASH, signer.certificate)
+        .add_response(
+            certificate,
+            issuer,
+            hashes.SHA1(),  # noqa: S303 - the usual short name of a certificate, no protection
+            status,
+            at - _BACKDATED,
+            at + lifetime,
+            revoked,
+            None,
+        )
+    )
+    if signer.certificate != issuer:
+        builder = builder.certificates([signer.certificate])
+    if nonce is not None:
+        builder = builder.add_extension(x509.OCSPNonce(nonce), critical=False)
+    return builder.sign(signer.key, _digest(signer.key))
 
 
 def _builder(

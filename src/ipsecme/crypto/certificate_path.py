@@ -14,14 +14,14 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from ipsecme.base import PeerError
 from ipsecme.crypto.certificate_constraints import violation
-from ipsecme.crypto.certificate_revocation import Standing, judge
+from ipsecme.crypto.certificate_news import News
+from ipsecme.crypto.certificate_revocation import Standing
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Sequence
 
     from ipsecme.crypto.certificate import Certificate
-    from ipsecme.crypto.certificate_revocation import Crl
 
 __all__ = [
     "MAX_CERTIFICATES",
@@ -66,7 +66,7 @@ def trust(
     *,
     anchors: Sequence[Certificate],
     pinned: Sequence[Certificate],
-    crls: Sequence[Crl] = (),
+    news: News | None = None,
     policy: Literal["off", "soft", "strict"] = "off",
     at: dt.datetime,
 ) -> TrustedPath:
@@ -84,16 +84,16 @@ def trust(
         raise PathRefused(f"the certificate {leaf} is not the one in remote_cert")
     path = find_path(leaf, others, anchors, at)
     if policy != "off":
-        _check_revocation(path, crls, at, strict=policy == "strict")
+        _check_revocation(path, news or News(), at, strict=policy == "strict")
     return TrustedPath(_SEAL, path)
 
 
 def _check_revocation(
-    path: tuple[Certificate, ...], crls: Sequence[Crl], at: dt.datetime, *, strict: bool
+    path: tuple[Certificate, ...], news: News, at: dt.datetime, *, strict: bool
 ) -> None:
     """Judge all but the authority of the configuration, which vouches for itself."""
     for certificate, issuer in itertools.pairwise(path):
-        finding = judge(certificate, issuer, crls, at)
+        finding = news.about(certificate, issuer, at)
         if finding.standing is Standing.REVOKED:
             raise PathRefused(f"{certificate} is revoked: {finding.detail}")
         if finding.standing is Standing.UNKNOWN and strict:

@@ -1,7 +1,8 @@
-"""Answers the engine's questions about certificates, with what the engine lacks: time and CRLs.
+"""Answers the engine's questions about certificates, with what the engine lacks: time and news.
 
 Nothing is fetched before the way to an authority is found, so that only what a trusted authority
-wrote into a certificate, or the configuration, says where to look.
+wrote into a certificate, or the configuration, says where to look. What the peer sent by OCSP comes
+first: where that suffices nothing is fetched at all (RFC 4806).
 """
 
 from __future__ import annotations
@@ -10,27 +11,35 @@ import datetime as dt
 import itertools
 from typing import TYPE_CHECKING
 
+from ipsecme.base import PeerError
+from ipsecme.crypto.certificate_news import News
+from ipsecme.crypto.certificate_ocsp import OcspResponse, OcspRules
 from ipsecme.crypto.certificate_path import PathRefused, TrustedPath, find_path, trust
-from ipsecme.crypto.certificate_revocation import Standing, judge
-from ipsecme.daemon.revocation import CrlFiles, CrlUrls, Url, is_url
+from ipsecme.crypto.certificate_revocation import Crl, Standing
+from ipsecme.daemon.log import log
+from ipsecme.daemon.revocation import NewsFiles, NewsUrls, OcspQuery, Url, is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipsecme.crypto.certificate_revocation import Crl
+    from ipsecme.crypto.certificate import Certificate
+    from ipsecme.daemon.revocation import Wanted
+    from ipsecme.ike.auth.trust import Revocation
     from ipsecme.ike.commands import CheckChain
 
 __all__ = ["ChainChecker"]
 
 _MOST_URLS = 8  # for one question
+_MOST_RESPONSES = 4  # from one peer
 
 
 class ChainChecker:
     """Judges peers' certificates as of now, or of another time."""
 
-    def __init__(self, urls: CrlUrls | None = None) -> None:
-        self._files = CrlFiles()
-        self._urls = urls or CrlUrls()
+    def __init__(self, urls: NewsUrls | None = None) -> None:
+        self._crl_files = NewsFiles(Crl.decode)
+        self._ocsp_files = NewsFiles(OcspResponse.decode)
+        self._urls = urls or NewsUrls()
 
     def check(
         self, question: CheckChain, at: dt.datetime | None = None
@@ -44,45 +53,84 @@ class ChainChecker:
                 question.others,
                 anchors=wanted.authorities,
                 pinned=wanted.certificates,
-                crls=self._crls(question) if policy != "off" else (),
+                news=self._news(question, at) if policy != "off" else None,
                 policy=policy,
                 at=at,
             )
         except PathRefused as error:
             return error
 
-    def missing(self, question: CheckChain, now: float, at: dt.datetime | None = None) -> list[Url]:
+    def missing(
+        self, question: CheckChain, now: float, at: dt.datetime | None = None
+    ) -> list[Wanted]:
         """Return what should be fetched before the question can be answered well."""
-        wanted = question.trust
-        if wanted.revocation.policy == "off" or question.leaf in wanted.certificates:
-            return []
         at = at or dt.datetime.now(dt.UTC)
-        try:
-            path = find_path(question.leaf, question.others, wanted.authorities, at)
-        except PathRefused:
+        steps = _steps(question, at)
+        if not steps:
             return []
-        crls = self._crls(question)
-        pairs = itertools.pairwise(path)
-        if all(judge(*pair, crls, at).standing is not Standing.UNKNOWN for pair in pairs):
-            return []
-        return self._urls.missing(_urls(question), now)[:_MOST_URLS]
+        news = self._news(question, at)
+        open_steps = [s for s in steps if news.about(*s, at).standing is Standing.UNKNOWN]
+        return self._urls.missing(_sources(question, open_steps), now)[:_MOST_URLS]
 
-    async def fetch(self, urls: list[Url], now: float) -> None:
-        """Fetch CRLs; whatever comes of it, `check` has an answer afterwards."""
-        await self._urls.fetch(urls, now)
+    async def fetch(self, wanted: list[Wanted], now: float) -> None:
+        """Fetch news; whatever comes of it, `check` has an answer afterwards."""
+        await self._urls.fetch(wanted, now)
 
-    def _crls(self, question: CheckChain) -> list[Crl]:
-        sources = question.trust.revocation.sources
-        files = [name for name in sources if not is_url(name)]
-        return self._files.read(files) + self._urls.read(_urls(question))
+    def _news(self, question: CheckChain, at: dt.datetime) -> News:
+        told = question.trust.revocation
+        fetched = self._urls.read(_sources(question, _steps(question, at)))
+        crls = self._crl_files.read(name for name in told.sources if not is_url(name))
+        crls += [one for one in fetched if isinstance(one, Crl)]
+        ocsp = _stapled(question)
+        ocsp += self._ocsp_files.read(name for name in told.ocsp if not is_url(name))
+        ocsp += [one for one in fetched if isinstance(one, OcspResponse)]
+        return News(tuple(crls), tuple(ocsp), _rules(told))
 
 
-def _urls(question: CheckChain) -> Iterator[Url]:
-    """Yield the URLs of the configuration, and of certificates where it allows to follow them."""
-    news = question.trust.revocation
-    yield from (Url(name, public_only=False) for name in news.sources if is_url(name))
-    if news.follow == "off":
+Step = tuple["Certificate", "Certificate"]
+
+
+def _steps(question: CheckChain, at: dt.datetime) -> list[Step]:
+    """Return the certificates on the way whose standing matters, each with its issuer."""
+    wanted = question.trust
+    if wanted.revocation.policy == "off" or question.leaf in wanted.certificates:
+        return []
+    try:
+        path = find_path(question.leaf, question.others, wanted.authorities, at)
+    except PathRefused:
+        return []
+    return list(itertools.pairwise(path))
+
+
+def _sources(question: CheckChain, steps: list[Step]) -> Iterator[Wanted]:
+    """Yield where to look, of the configuration, and of certificates where that may be followed."""
+    told = question.trust.revocation
+    for certificate, issuer in steps:
+        for name in filter(is_url, told.ocsp):
+            yield OcspQuery(name, public_only=False, certificate=certificate, issuer=issuer)
+        if told.ocsp_follow != "off":
+            public = told.ocsp_follow == "public"
+            for name in certificate.ocsp_urls:
+                yield OcspQuery(name, public_only=public, certificate=certificate, issuer=issuer)
+    if not steps:
         return
-    for certificate in (question.leaf, *question.others):
-        for text in certificate.crl_urls:
-            yield Url(text, public_only=news.follow == "public")
+    yield from (Url(name, public_only=False) for name in told.sources if is_url(name))
+    if told.follow != "off":
+        for certificate, _ in steps:
+            for name in certificate.crl_urls:
+                yield Url(name, public_only=told.follow == "public")
+
+
+def _stapled(question: CheckChain) -> list[OcspResponse]:
+    found = []
+    for octets in question.ocsp[:_MOST_RESPONSES]:
+        try:
+            found.append(OcspResponse.decode(octets))
+        except PeerError as error:
+            log.info("ocsp_unusable", msg=f"from the peer: {error}", connection=question.connection)
+    return found
+
+
+def _rules(told: Revocation) -> OcspRules:
+    age = None if told.ocsp_max_age is None else dt.timedelta(seconds=told.ocsp_max_age)
+    return OcspRules(told.responders, age)

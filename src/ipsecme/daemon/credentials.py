@@ -11,11 +11,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ipsecme.base import PeerError
+from ipsecme.crypto.certificate_ocsp import OcspResponse
 from ipsecme.crypto.certificate_path import authorities_above
 from ipsecme.crypto.signature_keys import SigningKey
 from ipsecme.daemon.key_files import (
     Contents,
     KeyRejected,
+    news_sources,
     read_certificates,
     read_key,
     read_password,
@@ -55,6 +57,8 @@ def load_credentials(
         return tuple(Credential(key) for key in keys.values())
     authorities = _authorities(table, folder, shown)
     made = tuple(_credential(path, found, keys, authorities) for path, found in shown.items())
+    if table.ocsp_own:
+        made = tuple(_with_ocsp(credential, table.ocsp_own, folder) for credential in made)
     _require_use(keys, given, made)
     for credential in made:
         warn_of_date(credential.certificates[0], warnings)
@@ -113,7 +117,8 @@ def _credential(
     others = [c for c in found if c is not own and not c.is_self_issued]
     above = authorities_above(own, authorities)
     hashes = frozenset(authority.key.key_hash for authority in above)
-    return Credential(by_public[own.key], (own, *others), hashes)
+    issuer = above[0] if above else None
+    return Credential(by_public[own.key], (own, *others), hashes, issuer=issuer)
 
 
 def _require_use(
@@ -125,6 +130,16 @@ def _require_use(
             raise KeyRejected(
                 "key", f"the key in {path} belongs to none of the certificates in cert; remove it"
             )
+
+
+def _with_ocsp(credential: Credential, names: Sequence[str], folder: Path) -> Credential:
+    if credential.issuer is None:
+        raise KeyRejected(
+            "ocsp_own",
+            f"who issued {credential.certificates[0]} is not known here, and OCSP needs that; add "
+            "the authority's certificate to the file in cert",
+        )
+    return replace(credential, ocsp=news_sources("ocsp_own", names, folder, OcspResponse.decode))
 
 
 def _with_identity(credential: Credential) -> Credential:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from ipsecme.base import IpsecmeError
 from ipsecme.daemon.certificates import ChainChecker
 from ipsecme.daemon.log import log
+from ipsecme.daemon.own_ocsp import OwnCertificate, OwnOcsp
 from ipsecme.ike.commands import CheckChain, InstallSa, RemoveSa, RetireSa, UpdatePath
 from ipsecme.ike.events import Event, IkeKeysDerived
 
@@ -82,7 +83,7 @@ class Driver:
         self._held: deque[tuple[int, Datagram]] = deque()
         self._is_stopping = False
         self._idle = asyncio.Event()
-        self._poll: asyncio.Task[None] | None = None
+        self._background: list[asyncio.Task[None]] = []
         self._complaints: dict[tuple[str, int], float] = {}
 
     def add_reader(self, reader: Reader) -> None:
@@ -92,7 +93,10 @@ class Driver:
     async def start(self) -> None:
         """Begin to count traffic as signs of life. The data plane has been started."""
         self._tell_time()
-        self._poll = asyncio.create_task(self._watch_traffic())
+        self._background = [
+            asyncio.create_task(self._watch_traffic()),
+            asyncio.create_task(self._keep_ocsp()),
+        ]
         self._drain()
 
     # what comes in
@@ -149,9 +153,9 @@ class Driver:
         if self._timer is not None:
             self._timer.cancel()
         waiting = [*self._pending.values(), *self._fetches]
-        if self._poll is not None:
-            self._poll.cancel()
-            waiting.append(self._poll)
+        for task in self._background:
+            task.cancel()
+            waiting.append(task)
         for future in (*self._pending.values(), *self._fetches):
             future.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
@@ -299,6 +303,14 @@ class Driver:
                 return  # the data plane is gone, and says so by itself
             seen = self.note_traffic(counters, seen)
 
+    async def _keep_ocsp(self) -> None:
+        """Keep the OCSP responses about our own certificates fresh."""
+        own = _own_certificates(self.endpoint)
+        keeper = OwnOcsp(own, self.endpoint.handle_ocsp)
+        while own:
+            await keeper.refresh(dt.datetime.now(dt.UTC))
+            await asyncio.sleep(_POLL_SECONDS)
+
     def _tell_time(self) -> None:
         wall = dt.datetime.now(dt.UTC)
         self._feed(self.endpoint.handle_wall_clock, wall, self._loop.time())
@@ -310,3 +322,12 @@ class Driver:
             if seen.get(spi) != at:
                 self._feed(self.endpoint.handle_traffic, spi, at)
         return latest
+
+
+def _own_certificates(endpoint: Endpoint) -> list[OwnCertificate]:
+    return [
+        OwnCertificate(credential.certificates[0], credential.issuer, credential.ocsp)
+        for peer in endpoint.config.peers
+        for credential in peer.credentials
+        if credential.ocsp and credential.issuer is not None
+    ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography import x509
@@ -19,15 +20,17 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from ipsecme.base import ConfigError, PeerError
 from ipsecme.crypto.certificate import Certificate
 from ipsecme.crypto.signature_keys import PublicKey
+from ipsecme.daemon.revocation import is_url
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 __all__ = [
     "Contents",
     "KeyRejected",
+    "news_sources",
     "read_certificates",
     "read_file",
     "read_key",
@@ -36,6 +39,7 @@ __all__ = [
 ]
 
 _LARGEST = 256 << 10
+_LARGEST_NEWS = 16 << 20
 _LIBRARY_ERRORS = (ValueError, TypeError, UnsupportedAlgorithm, PeerError)
 _PRIVATE = re.compile(
     rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.+?-----END [A-Z ]*PRIVATE KEY-----\n?", re.DOTALL
@@ -161,3 +165,22 @@ def read_file(setting: str, path: Path, limit: int = _LARGEST) -> bytes:
     if len(content) > limit:
         raise KeyRejected(setting, f"{path} is larger than {limit >> 10} KiB")
     return content
+
+
+def news_sources(
+    setting: str,
+    names: Sequence[str],
+    folder: Path,
+    decode: Callable[[bytes], object],
+) -> tuple[str, ...]:
+    """Return whole names of files that can be read, and URLs; raises `KeyRejected`."""
+    found = [n if is_url(n) else str(folder / n) for n in names]
+    for source in found:
+        if not is_url(source):
+            try:
+                decode(read_file(setting, Path(source), _LARGEST_NEWS))
+            except PeerError as error:
+                raise KeyRejected(setting, f"{source}: {error}") from None
+        elif not source.startswith(("http://", "https://")):
+            raise KeyRejected(setting, f"{source} is neither a file nor a URL of HTTP")
+    return tuple(found)

@@ -158,6 +158,11 @@ class ConnectionTable(_Table):
     revocation: Literal["off", "soft", "strict"] | None = None
     crl: Annotated[list[str], Field(min_length=1, max_length=64)] | None = None
     crl_fetch: Literal["off", "public", "any"] | None = None
+    ocsp: Annotated[list[str], Field(min_length=1, max_length=64)] | None = None
+    ocsp_fetch: Literal["off", "public", "any"] | None = None
+    ocsp_responder: FilePaths | None = None
+    ocsp_max_age: Seconds | None = None
+    ocsp_own: Annotated[list[str], Field(min_length=1, max_length=16)] | None = None
     local_ts: Selectors | None = None
     remote_ts: Selectors | None = None
     start: Literal["none", "start"] = "none"
@@ -206,12 +211,8 @@ class ConnectionTable(_Table):
             return f'local_auth = "null" does without {" and ".join(ours)}; remove one or the other'
         if self.remote_auth and theirs:
             return f'remote_auth = "null" does without {theirs[0]}; remove one or the other'
-        if self.crl_fetch and self.crl_fetch != "off" and not self.ca:
-            return "crl_fetch is about certificates under an authority; add ca, too"
-        if self.crl and not (self.ca or self.remote_cert):
-            return "crl is about certificates of the peer; add ca, too"
-        if self.revocation and self.revocation != "off" and not self.ca:
-            return "revocation is about certificates under an authority; add ca, too"
+        if (reason := self._wrong_revocation()) is not None:
+            return reason
         we, they = bool(ours or self.local_auth), bool(theirs or self.remote_auth)
         if secrets and we and they:
             return f"{secrets[0]} serves no end, as both prove themselves otherwise; remove it"
@@ -222,6 +223,17 @@ class ConnectionTable(_Table):
         if they:
             return "nothing proves this end; add cert and key, or psk"
         return "no secret is given; add psk, psk_file or psk_env, or cert, key and ca"
+
+    def _wrong_revocation(self) -> str | None:
+        news = ("crl", "ocsp", "ocsp_responder", "ocsp_max_age")
+        if (found := self._given(*news)) and not (self.ca or self.remote_cert):
+            return f"{found[0]} is about certificates of the peer; add ca, too"
+        for key in ("revocation", "crl_fetch", "ocsp_fetch"):
+            if getattr(self, key) not in (None, "off") and not self.ca:
+                return f"{key} is about certificates under an authority; add ca, too"
+        if self.ocsp_own and not self.cert:
+            return "ocsp_own is about our own certificate; add cert, too"
+        return None
 
     @property
     def is_remote_any(self) -> bool:

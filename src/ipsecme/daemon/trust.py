@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ipsecme.base import PeerError
+from ipsecme.crypto.certificate_ocsp import OcspResponse
 from ipsecme.crypto.certificate_revocation import Crl
 from ipsecme.daemon.credentials import warn_of_date
-from ipsecme.daemon.key_files import KeyRejected, read_certificates, read_file, read_public
-from ipsecme.daemon.revocation import is_url
+from ipsecme.daemon.key_files import KeyRejected, news_sources, read_certificates, read_public
 from ipsecme.ike.auth.trust import Revocation, Trust
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ipsecme.crypto.certificate import Certificate
     from ipsecme.daemon.schema import ConnectionTable
 
 __all__ = ["load_trust"]
-
-_LARGEST_CRL = 16 << 20
 
 
 def load_trust(table: ConnectionTable, folder: Path, warnings: list[str]) -> Trust | None:
@@ -40,24 +38,25 @@ def load_trust(table: ConnectionTable, folder: Path, warnings: list[str]) -> Tru
     if table.remote_cert is not None:
         pinned = read_certificates("remote_cert", folder / table.remote_cert)
     keys = [read_public(folder / table.remote_key)] if table.remote_key else []
-    sources = [n if is_url(n) else str(folder / n) for n in table.crl or ()]
-    for source in sources:
-        if not is_url(source):
-            _require_crl(Path(source))
-        elif not source.startswith(("http://", "https://")):
-            raise KeyRejected("crl", f"{source} is neither a file nor a URL of HTTP")
-    follow = table.crl_fetch or "off"
-    policy = table.revocation or ("soft" if sources or follow != "off" else "off")
-    return Trust(
-        tuple(authorities),
-        tuple(pinned),
-        tuple(keys),
-        Revocation(policy, tuple(sources), follow),
+    return Trust(tuple(authorities), tuple(pinned), tuple(keys), _revocation(table, folder))
+
+
+def _revocation(table: ConnectionTable, folder: Path) -> Revocation:
+    crls = news_sources("crl", table.crl or (), folder, Crl.decode)
+    ocsp = news_sources("ocsp", table.ocsp or (), folder, OcspResponse.decode)
+    responders = [
+        certificate
+        for name in table.ocsp_responder or ()
+        for certificate in read_certificates("ocsp_responder", folder / name)
+    ]
+    follow, ocsp_follow = table.crl_fetch or "off", table.ocsp_fetch or "off"
+    has_news = crls or ocsp or responders or (follow, ocsp_follow) != ("off", "off")
+    return Revocation(
+        table.revocation or ("soft" if has_news else "off"),
+        crls,
+        follow,
+        ocsp,
+        ocsp_follow,
+        tuple(responders),
+        table.ocsp_max_age,
     )
-
-
-def _require_crl(path: Path) -> None:
-    try:
-        Crl.decode(read_file("crl", path, _LARGEST_CRL))
-    except PeerError as error:
-        raise KeyRejected("crl", f"{path}: {error}") from None

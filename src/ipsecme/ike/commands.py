@@ -46,8 +46,9 @@ class UpdatePath(NamedTuple):
 class CheckChain(NamedTuple):
     """Find out whether a certificate is trusted now; call `Endpoint.answer` with the number.
 
-    The answer is a `TrustedPath` for `leaf`, or a `PathRefused` that says why not. `others` came
-    from the peer, too. The engine has no wall clock and fetches nothing, so it asks.
+    The answer is a `TrustedPath` for `leaf`, or a `PathRefused` that says why not. `others` and
+    the responses in `ocsp`, which nobody has read yet, came from the peer, too. The engine has no
+    wall clock and fetches nothing, so it asks.
     """
 
     number: int
@@ -55,6 +56,7 @@ class CheckChain(NamedTuple):
     trust: Trust
     leaf: Certificate
     others: tuple[Certificate, ...]
+    ocsp: tuple[bytes, ...] = ()
 
 
 Command = CheckChain | InstallSa | RetireSa | RemoveSa | UpdatePath

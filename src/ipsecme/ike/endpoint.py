@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ipsecme.base import Rng
+    from ipsecme.crypto.certificate import Certificate
     from ipsecme.crypto.ke import KeyExchangeProvider
     from ipsecme.ike.commands import Command
     from ipsecme.ike.config import ChildConfig, EndpointConfig, PeerConfig
@@ -303,6 +304,13 @@ class Endpoint:
         if sa is not None:
             sa.dialogue.resume(number, answer, now)
             self._registry.settle(sa, now)
+
+    def handle_ocsp(self, certificate: Certificate, response: bytes | None) -> None:
+        """Learn the OCSP response about one of our own certificates, for peers that ask for it."""
+        if response is None:
+            self._services.ocsp.pop(certificate, None)
+        else:
+            self._services.ocsp[certificate] = response
 
     def handle_wall_clock(self, wall: dt.datetime, now: float) -> None:
         """Learn what time of day it is; tell again from time to time, for clocks are set."""

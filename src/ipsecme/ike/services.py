@@ -13,6 +13,7 @@ from ipsecme.policy.address_pool import AddressPool
 
 if TYPE_CHECKING:
     from ipsecme.base import Path, Rng
+    from ipsecme.crypto.certificate import Certificate
     from ipsecme.crypto.ke import KeyExchangeProvider
     from ipsecme.ike.commands import Command
     from ipsecme.ike.config import EndpointConfig
@@ -50,6 +51,7 @@ class Services:
         "key_exchange",
         "last_assigned",
         "last_errors",
+        "ocsp",
         "questions",
         "registry",
         "rng",
@@ -78,6 +80,7 @@ class Services:
         self.inbound_spis: dict[int, IkeSa] = {}
         self.questions: dict[int, IkeSa] = {}
         self._last_question = 0
+        self.ocsp: dict[Certificate, bytes] = {}  # what proves that ours are not revoked
         self._midnight: dt.datetime | None = None  # the time of day at monotonic zero
 
     def set_wall_clock(self, wall: dt.datetime, now: float) -> None:

@@ -1,4 +1,4 @@
-"""What a file with certificates or a CRL holds, as pairs of a title and a text."""
+"""What a file with certificates, a CRL or an OCSP response holds, as titles with texts."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from cryptography import x509
 
 from ipsecme.base import ConfigError, PeerError
 from ipsecme.crypto.certificate import Certificate
+from ipsecme.crypto.certificate_ocsp import OcspResponse
 from ipsecme.crypto.certificate_revocation import Crl
 from ipsecme.pki.files import read_file
 
 if TYPE_CHECKING:
     import datetime as dt
     from pathlib import Path
+
+    from cryptography.x509 import ocsp
 
 __all__ = ["describe"]
 
@@ -27,9 +30,35 @@ def describe(path: Path, at: dt.datetime) -> list[list[tuple[str, str]]]:
             return [_certificate(Certificate(one), at) for one in found]
         if b"-----BEGIN X509 CRL-----" in content:
             return [_crl(Crl.decode(content), at)]
-        return [_certificate(Certificate.decode(content), at)]
+        return _binary(content, at)
     except (PeerError, ValueError) as error:
-        raise ConfigError(f"{path} holds no certificate and no CRL: {error}") from None
+        raise ConfigError(
+            f"{path} holds no certificate, no CRL and no OCSP response: {error}"
+        ) from None
+
+
+def _binary(content: bytes, at: dt.datetime) -> list[list[tuple[str, str]]]:
+    try:
+        return [_answer(answer, at) for answer in OcspResponse.decode(content).answers]
+    except PeerError:
+        pass
+    try:
+        return [_crl(Crl.decode(content), at)]
+    except PeerError:
+        return [_certificate(Certificate.decode(content), at)]
+
+
+def _answer(answer: ocsp.OCSPSingleResponse, at: dt.datetime) -> list[tuple[str, str]]:
+    end = answer.next_update_utc
+    since = answer.revocation_time_utc
+    revoked = f" since {since:%Y-%m-%d %H:%M} UTC" if since else ""
+    stale = ", STALE" if end is not None and end < at else ""
+    return [
+        ("OCSP about", f"{answer.serial_number:x}"),
+        ("standing", answer.certificate_status.name.lower() + revoked),
+        ("made", f"{answer.this_update_utc:%Y-%m-%d %H:%M} UTC"),
+        ("good until", (f"{end:%Y-%m-%d %H:%M} UTC" if end else "?") + stale),
+    ]
 
 
 def _certificate(certificate: Certificate, at: dt.datetime) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
     ca.pem  ca.key          the authority; ca.pem is what peers get
     NAME.pem  NAME.key      what it issued, together for the host NAME
     ca.crl                  what it revoked
+    NAME.ocsp               what OCSP says about NAME.pem, in DER
     index.json              serial numbers, names, dates
 
 All files have mode 0600. Time is given as an argument.
@@ -35,6 +36,7 @@ from ipsecme.crypto.certificate_issue import (
     make_authority,
     make_crl,
     make_key,
+    make_ocsp_response,
 )
 from ipsecme.pki.files import make_folder, read_file, require_absent, write_new, write_over
 
@@ -141,6 +143,33 @@ class Store:
         self._write_index(index)
         write_over(self._path("ca.crl"), made.public_bytes(Encoding.PEM))
         return self._path("ca.crl")
+
+    def write_ocsp(self, name: str, days: int, at: dt.datetime) -> tuple[Entry, Path]:
+        """Write what OCSP says about the certificate of a host; return its entry and the file."""
+        authority, index = self._authority(), self._index()
+        path = self._path(f"{name}.pem")
+        if not _NAME.fullmatch(name) or not path.exists():
+            known = ", ".join(e.name for e in index.entries) or "nothing"
+            raise ConfigError(f"there is no certificate for {name!r} here; issued: {known}")
+        try:
+            certificate = x509.load_pem_x509_certificate(read_file(path))
+        except ValueError as error:
+            raise ConfigError(f"{path} cannot be read: {error}") from None
+        serial = f"{certificate.serial_number:x}"
+        entry = next((e for e in index.entries if e.serial == serial), None)
+        if entry is None:
+            raise ConfigError(f"{path} was not issued by the authority in {self._folder}")
+        made = make_ocsp_response(
+            certificate,
+            authority.certificate,
+            at,
+            dt.timedelta(days=days),
+            signer=authority,
+            revoked=dt.datetime.fromisoformat(entry.revoked) if entry.revoked else None,
+        )
+        written = self._path(f"{name}.ocsp")
+        write_over(written, made.public_bytes(Encoding.DER))
+        return entry, written
 
     def entries(self) -> list[Entry]:
         """Return all that was issued."""

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from ipsecme.cli.main import app
 from ipsecme.crypto.certificate_issue import KEY_TYPES, KeyType
+from ipsecme.crypto.certificate_news import News
 from ipsecme.crypto.certificate_path import PathRefused, trust
 from ipsecme.crypto.certificate_revocation import Crl
 from ipsecme.daemon.configuration import load
@@ -91,7 +92,7 @@ def test_revoking(tmp_path: Path) -> None:
             [],
             anchors=[root],
             pinned=(),
-            crls=[crl],
+            news=News((crl,)),
             policy="strict",
             at=NOW,
         )

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ipsecme.crypto.certificate_issue import Authority, make_crl
+from ipsecme.crypto.certificate_news import News
 from ipsecme.crypto.certificate_path import PathRefused, trust
 from ipsecme.crypto.certificate_revocation import Crl, CrlUnfit
 from support.certificates import AT, authority, key, leaf, of
@@ -105,7 +106,15 @@ def test_conditions_against_policies(case: Case, policy: Literal["off", "soft", 
     passes = policy == "off" or case.result == GOOD or (policy == "soft" and case.result == UNKNOWN)
 
     def run() -> object:
-        return trust(LEAF, of(MIDDLE), anchors=of(ROOT), pinned=(), crls=crls, policy=policy, at=AT)
+        return trust(
+            LEAF,
+            of(MIDDLE),
+            anchors=of(ROOT),
+            pinned=(),
+            news=News(tuple(crls)),
+            policy=policy,
+            at=AT,
+        )
 
     if passes:
         assert run() is not None
@@ -123,7 +132,7 @@ def test_an_authority_between_may_be_revoked_or_unknown() -> None:
                 of(MIDDLE),
                 anchors=of(ROOT),
                 pinned=(),
-                crls=crls,
+                news=News(tuple(crls)),
                 policy=policy,  # type: ignore[arg-type]
                 at=AT,
             )
@@ -151,7 +160,7 @@ def test_an_authority_that_may_not_sign_crls() -> None:
             [made],
             anchors=of(ROOT),
             pinned=(),
-            crls=[crl(mute), crl(ROOT)],
+            news=News((crl(mute), crl(ROOT))),
             policy="strict",
             at=AT,
         )

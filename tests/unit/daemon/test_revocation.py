@@ -18,7 +18,7 @@ from ipsecme.crypto.certificate_path import PathRefused, TrustedPath
 from ipsecme.crypto.signature_keys import SigningKey
 from ipsecme.daemon.certificates import ChainChecker
 from ipsecme.daemon.fetch import Fetcher, FetchFailed
-from ipsecme.daemon.revocation import CrlUrls, Url
+from ipsecme.daemon.revocation import NewsUrls, Url
 from ipsecme.dataplane.memory import MemoryDataPlane, MemoryNetwork
 from ipsecme.ike.auth.trust import Credential, Revocation, Trust
 from ipsecme.ike.commands import CheckChain
@@ -128,11 +128,18 @@ def test_answers_that_are_not_taken(path: str, words: str) -> None:
     with_server(test)
 
 
+INNER_HOSTS = [
+    *("127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254", "10.0.0.1"),
+    *("[fe80::1%25lo]", "0.0.0.0", "2130706433", "127.1", "0177.0.0.1", "0x7f000001"),
+    *("[::127.0.0.1]", "[fec0::1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "me@127.0.0.1"),
+    *("\uff11\uff12\uff17.0.0.1", "\u2460\u2461\u2466.0.0.1"),  # other digits of Unicode
+]
+
+
 def test_inner_addresses_are_left_alone() -> None:
     async def test(server: Server) -> None:
         port = server.url.rpartition(":")[2]
-        for host in ("127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254",
-                     "10.0.0.1", "[fe80::1%25lo]", "0.0.0.0", "2130706433"):  # fmt: skip
+        for host in INNER_HOSTS:
             with pytest.raises(FetchFailed):
                 await Fetcher(seconds=2).get(f"http://{host}:{port}/crl", public_only=True)
         assert not server.asked
@@ -230,7 +237,7 @@ def test_a_failure_is_not_repeated_at_once_and_the_last_news_stays() -> None:
 def test_what_is_kept_is_bounded() -> None:
     async def test(server: Server) -> None:
         server.body = crl()
-        urls = CrlUrls()
+        urls = NewsUrls()
         wanted = [Url(f"{server.url}/crl?{number}", public_only=False) for number in range(70)]
         for url in wanted:
             await urls.fetch([url], 0)
@@ -292,7 +299,7 @@ def test_a_server_that_never_answers_delays_nobody_else() -> None:
             Node(wire, address, endpoint, MemoryDataPlane(network, (address,)))
             for address, endpoint in zip((WEST, EAST, NORTH), made, strict=True)
         )
-        east.driver._checker = ChainChecker(CrlUrls(Fetcher(seconds=1.0)))
+        east.driver._checker = ChainChecker(NewsUrls(Fetcher(seconds=1.0)))
         nodes = (west, east, north)
         for node in nodes:
             await node.start()

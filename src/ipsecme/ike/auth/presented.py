@@ -1,7 +1,8 @@
 """CERT and CERTREQ: what an end shows of itself and asks of the other (RFC 7296, 3.6 and 3.7).
 
-Owns which CERT payloads count: X.509 certificates, the first of which is the peer's own, and raw
-public keys (RFC 7670). All other encodings are ignored. What a peer sends is never an authority.
+Owns which CERT payloads count: X.509 certificates, the first of which is the peer's own, raw public
+keys (RFC 7670), and OCSP responses (RFC 4806). All other encodings are ignored. What a peer sends
+is never an authority.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _KEY_HASH_OCTETS = 20
 _MOST_CERTIFICATES = 16
 _MOST_AUTHORITIES = 64
 _X509, _RAW = CertEncoding.X509_SIGNATURE, CertEncoding.RAW_PUBLIC_KEY
+_OCSP = CertEncoding.OCSP_CONTENT
 
 
 @dataclass(slots=True, frozen=True)
@@ -38,13 +40,17 @@ class Presented:
     keys: tuple[PublicKey, ...]
     leaf: Certificate | None = None
     others: tuple[Certificate, ...] = ()
+    ocsp: tuple[bytes, ...] = ()
 
 
-def shown(credential: Credential) -> list[CertPayload]:
-    """Return our certificates, our own first, or our raw public key."""
+def shown(credential: Credential, ocsp: bytes | None = None) -> list[CertPayload]:
+    """Return our certificates, our own first, or our raw public key; then an OCSP response."""
     if not credential.certificates:
         return [CertPayload(_RAW, credential.key.public.spki)]
-    return [CertPayload(_X509, certificate.der) for certificate in credential.certificates]
+    found = [CertPayload(_X509, certificate.der) for certificate in credential.certificates]
+    if ocsp is not None:
+        found.append(CertPayload(_OCSP, ocsp))
+    return found
 
 
 def requests(trusts: Iterable[Trust]) -> list[CertReqPayload]:
@@ -57,6 +63,11 @@ def requests(trusts: Iterable[Trust]) -> list[CertReqPayload]:
         found.append(CertReqPayload(_X509, octets))
     if any(trust.keys for trust in trusts):
         found.append(CertReqPayload(_RAW, b""))
+    watchful = [t for t in trusts if t.authorities and t.revocation.policy != "off"]
+    if watchful:
+        responders = (c for trust in watchful for c in trust.revocation.responders)
+        hashes = dict.fromkeys(c.key.key_hash for c in responders)
+        found.append(CertReqPayload(_OCSP, b"".join(list(hashes)[:_MOST_AUTHORITIES])))
     return found
 
 
@@ -71,7 +82,8 @@ def presented(ctx: ExchangeContext, trust: Trust, who: Identity) -> Presented:
     certificates = [p.data for p in sent if p.encoding == _X509]
     raw = [p.data for p in sent if p.encoding == _RAW]
     if certificates and (trust.authorities or trust.certificates):
-        return _with_certificate(certificates, who)
+        ocsp = [p.data for p in sent if p.encoding == _OCSP]
+        return _with_certificate(certificates, ocsp, who)
     if raw and trust.keys:
         return _with_key(raw[0], trust, who)
     if trust.keys:
@@ -84,12 +96,12 @@ def presented(ctx: ExchangeContext, trust: Trust, who: Identity) -> Presented:
     )
 
 
-def _with_certificate(sent: list[bytes], who: Identity) -> Presented:
+def _with_certificate(sent: list[bytes], ocsp: list[bytes], who: Identity) -> Presented:
     try:
         leaf = Certificate.decode(sent[0])
     except CertificateUnfit as error:
         raise AuthenticationFailed(f"the certificate of {who} is not usable: {error}") from None
-    return Presented((leaf.key,), leaf, tuple(_readable(sent[1:])))
+    return Presented((leaf.key,), leaf, tuple(_readable(sent[1:])), tuple(ocsp))
 
 
 def _readable(sent: list[bytes]) -> Iterator[Certificate]:

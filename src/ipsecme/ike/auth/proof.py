@@ -144,8 +144,10 @@ def _check_signature(
     is_pinned = shown.leaf in trust.certificates and peer.remote_id is not None
     if not is_pinned and (reason := mismatch(shown.leaf, who)) is not None:
         raise AuthenticationFailed(f"name: the peer calls itself {who}, but {reason}")
-    leaf, others = shown.leaf, shown.others
-    answer = ctx.ask("chain", lambda number: CheckChain(number, peer.name, trust, leaf, others))
+    leaf, others, ocsp = shown.leaf, shown.others, shown.ocsp
+    answer = ctx.ask(
+        "chain", lambda number: CheckChain(number, peer.name, trust, leaf, others, ocsp)
+    )
     if not isinstance(answer, TrustedPath):
         raise AuthenticationFailed(f"chain: the certificate of {who} is not trusted: {answer}")
     _require_same(answer.leaf.key, verified.key)

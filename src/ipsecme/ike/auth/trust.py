@@ -19,13 +19,16 @@ class Credential:
 
     Without certificates the key goes out as a raw public key (RFC 7670). `authorities` are the
     SHA-1 of the keys of all authorities, as CERTREQ names them, that the certificate leads to.
-    `identity` is what we call ourselves with it, where the connection does not say so.
+    `identity` is what we call ourselves with it, where the connection does not say so. `issuer` is
+    who issued it, if known, and `ocsp` names files and URLs of OCSP responses about it.
     """
 
     key: SigningKey = field(repr=False)
     certificates: tuple[Certificate, ...] = ()
     authorities: frozenset[bytes] = frozenset()
     identity: Identity | None = None
+    issuer: Certificate | None = None
+    ocsp: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)
@@ -33,13 +36,19 @@ class Revocation:
     """What to do about revoked certificates, and where the news is.
 
     ``soft`` refuses what is known to be revoked; ``strict`` refuses also when that is not known.
-    `sources` are names of files and URLs of CRLs. `follow` says whether the URLs in certificates
-    are followed, too, and whether to public addresses alone.
+    `sources` are names of files and URLs of CRLs, `ocsp` of OCSP responses and responders. `follow`
+    and `ocsp_follow` say whether the URLs in certificates are followed, too, and whether to public
+    addresses alone. `responders` are trusted with OCSP beside the authorities (RFC 6960, section
+    2.2). An OCSP response may be `ocsp_max_age` seconds old, however long its author lets it.
     """
 
     policy: Literal["off", "soft", "strict"] = "off"
     sources: tuple[str, ...] = ()
     follow: Literal["off", "public", "any"] = "off"
+    ocsp: tuple[str, ...] = ()
+    ocsp_follow: Literal["off", "public", "any"] = "off"
+    responders: tuple[Certificate, ...] = ()
+    ocsp_max_age: float | None = None
 
 
 @dataclass(slots=True, frozen=True)

@@ -19,7 +19,7 @@ from ipsecme.ike.config import Identity
 from ipsecme.ike.failures import AuthenticationFailed, NotifyReceived, Refused
 from ipsecme.ike.tasks.base import Task
 from ipsecme.wire.ike import AuthPayload, IdentityPayload, NotifyPayload
-from ipsecme.wire.numbers import NotifyType, PayloadType
+from ipsecme.wire.numbers import CertEncoding, NotifyType, PayloadType
 
 if TYPE_CHECKING:
     from ipsecme.ike.auth.trust import Credential
@@ -44,7 +44,7 @@ class Authenticate(Task):
         credential = _choose(ctx, peer, wishes)
         identity = _payload(PayloadType.IDi, peer.identity_with(credential))
         ctx.out.append(identity)
-        _show_certificates(ctx, credential)
+        _show_certificates(ctx, credential, wishes)
         if peer.trust is not None:
             ctx.out.extend(requests([peer.trust]))
         if peer.remote_id is not None:
@@ -120,7 +120,7 @@ class Authenticate(Task):
         credential = self._credential
         identity = _payload(PayloadType.IDr, peer.identity_with(credential))
         ctx.out.append(identity)
-        _show_certificates(ctx, credential)
+        _show_certificates(ctx, credential, sa.wishes.heard(ctx.inside))
         octets = _octets_of_responder(ctx, identity)
         ctx.out.append(proof.make(ctx, peer, octets, credential=credential, sk_p=sa.keys.pr))
         initial_contact = ctx.notify(NotifyType.INITIAL_CONTACT) is not None
@@ -165,9 +165,15 @@ def _octets_of_responder(ctx: ExchangeContext, identity: IdentityPayload) -> byt
     return signed_octets(number, sa.init_response, nonce, sa.keys.pr, identity.body())
 
 
-def _show_certificates(ctx: ExchangeContext, credential: Credential | None) -> None:
-    if credential is not None:
-        ctx.out.extend(shown(credential))
+def _show_certificates(
+    ctx: ExchangeContext, credential: Credential | None, wishes: PeerWishes
+) -> None:
+    if credential is None:
+        return
+    ocsp = None
+    if credential.certificates and CertEncoding.OCSP_CONTENT in wishes.encodings:
+        ocsp = ctx.sa.services.ocsp.get(credential.certificates[0])
+    ctx.out.extend(shown(credential, ocsp))
 
 
 def _answering_credential(ctx: ExchangeContext, peer: PeerConfig) -> Credential | None:
