@@ -7,6 +7,7 @@ import random
 import pytest
 
 from ipsecme.ike.config import Lifetimes
+from ipsecme.ike.jobs import CheckLiveness
 from ipsecme.wire.ike import (
     DeletePayload,
     Header,
@@ -25,6 +26,7 @@ from ipsecme.wire.numbers import (
     ProtocolId,
     TransformType,
 )
+from support.hostile_network import containers
 from support.pair import Pair, Sent, peer
 
 PFS = "aes256gcm16-x25519"
@@ -120,6 +122,22 @@ def test_a_liveness_check_is_empty_and_so_is_its_answer() -> None:
     pair.drive(40)
     request, response = last(pair, ExchangeType.INFORMATIONAL)
     assert request.types == response.types == []
+
+
+def test_five_thousand_exchanges_leave_nothing_behind() -> None:
+    pair = Pair()
+    pair.establish()
+    (sa,) = pair.a.endpoint._registry
+    for _ in range(5_000):
+        sa.queue(CheckLiveness(), pair.now)
+        pair.a.endpoint._registry.settle(sa, pair.now)
+        pair.flush(pair.a)
+        pair.drive(0.021)
+    assert sa.dialogue.requests.next_id > 5_000
+    for node in (pair.a, pair.b):
+        assert [path for path, size in containers(node.endpoint) if size > 100] == []
+    pair.drive(40)
+    pair.check_sads()
 
 
 @pytest.mark.requirement("R7296-021", "R7296-207")

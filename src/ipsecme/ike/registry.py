@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Registry"]
 
+_STALE_KEPT = 64
+
 
 class Registry:
     """A table with several keys; `settle` is due after whatever happened on an IKE SA."""
@@ -162,3 +164,14 @@ class Registry:
         if at is not None:
             self._pushes += 1
             heapq.heappush(self._deadlines, (at, self._pushes, sa))
+            if len(self._deadlines) > 2 * len(self._by_spi) + _STALE_KEPT:
+                self._forget_stale()
+
+    def _forget_stale(self) -> None:
+        """Keep one deadline of each IKE SA: a busy peer makes them change faster than they pass."""
+        self._deadlines = [
+            (sa.scheduled_at, number, sa)
+            for number, sa in enumerate(self._by_spi.values())
+            if sa.scheduled_at is not None
+        ]
+        heapq.heapify(self._deadlines)
