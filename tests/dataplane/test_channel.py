@@ -30,17 +30,19 @@ _sa = st.builds(
     _drops,
 )
 _pair = st.builds(
-    lambda suite, replaces, ready, window, path: dataclasses.replace(
+    lambda suite, replaces, ready, window, path, own: dataclasses.replace(
         make_ends(suite, path=path).west,
         replaces=replaces,
         outbound_ready=ready,
         replay_window=window,
+        own_addresses=tuple(address.packed for address in own),
     ),
     st.sampled_from(SUITES),
     st.none() | st.integers(1, (1 << 32) - 1),
     st.booleans(),
     _uint32,
     _path,
+    st.lists(st.ip_addresses(), max_size=3),
 )
 _messages = st.one_of(
     st.builds(ch.Install, _uint32, _pair),

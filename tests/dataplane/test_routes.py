@@ -6,11 +6,12 @@ import asyncio
 import json
 import os
 import signal
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ipsecme.base import Incompatible
+from ipsecme.base import Incompatible, packed_address
 from ipsecme.dataplane.user import UserSettings
 from ipsecme.lab.errors import StepFailed
 from ipsecme.lab.network import Lab
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ipsecme.lab.host import Host
+    from ipsecme.policy.parameters import SaPair
 
 pytestmark = pytest.mark.root
 
@@ -107,6 +109,54 @@ def test_routes_go_with_the_last_pair_that_needs_them() -> None:
         west.plane.remove(0x1001)
         await west.plane.counters()
         assert "10.2.0.0" not in _state(west.host)
+
+    _run(check)
+
+
+ASSIGNED = (("10.9.0.5", "fd00:9::5"), ("10.9.0.6", "fd00:9::6"))
+
+
+def _assigned(number: int) -> SaPair:
+    """Return a pair whose local side are the assigned addresses of this number."""
+    addresses = ASSIGNED[number]
+    spis = 0x1000 + number, 0x2000 + number
+    ends = make_ends(path=outer_path(), spis=spis, west_ts=addresses)
+    return replace(ends.west, own_addresses=tuple(map(packed_address, addresses)))
+
+
+def test_assigned_addresses_stand_on_the_device_while_a_pair_needs_them() -> None:
+    async def check(west: UserSide, east: UserSide) -> None:
+        del east
+        await west.plane.install(_assigned(0))
+        for address, far in zip(ASSIGNED[0], (EAST, EAST6), strict=True):
+            assert f" {address}/" in west.host.run(["ip", "addr", "show", "dev", "ipsec0"])
+            route = _route(west.host, far)
+            assert (route["dev"], route["prefsrc"]) == ("ipsec0", address)
+        west.plane.remove(0x1000)
+        await west.plane.counters()
+        left = _state(west.host) + west.host.run(["ip", "addr"])
+        assert not any(address in left for address in ASSIGNED[0])
+
+    _run(check)
+
+
+@pytest.mark.parametrize("first_to_go", [0, 1])
+def test_routes_outlive_an_assigned_address_that_another_follows(first_to_go: int) -> None:
+    async def check(west: UserSide, east: UserSide) -> None:
+        del east
+        for number in (0, 1):
+            await west.plane.install(_assigned(number))
+        for address, far in zip(ASSIGNED[1], (EAST, EAST6), strict=True):
+            assert _route(west.host, far)["prefsrc"] == address
+        west.plane.remove(0x1000 + first_to_go)
+        await west.plane.counters()
+        for address, far in zip(ASSIGNED[1 - first_to_go], (EAST, EAST6), strict=True):
+            route = _route(west.host, far)
+            assert (route["dev"], route["prefsrc"]) == ("ipsec0", address)
+        west.plane.remove(0x1001 - first_to_go)
+        await west.plane.counters()
+        left = _state(west.host) + west.host.run(["ip", "addr"])
+        assert not any(address in left for pair in ASSIGNED for address in pair)
 
     _run(check)
 

@@ -101,6 +101,7 @@ def show_up(name: str, connection: ConnectionStatus | None, seconds: float) -> N
     for sa in connection.ike_sas if connection else ():
         sheet.row("remote", _end(sa.remote_id, sa.remote))
         sheet.row("ike", sa.suite)
+        _show_assigned(sa, sheet)
         for child in sa.children:
             sheet.row("child", child.name)
             sheet.row("traffic", _selectors(child), indent=4)
@@ -127,6 +128,16 @@ def _show_ike_sa(sa: IkeStatus, sheet: Sheet) -> None:
     sheet.row("ike", f"{sa.suite}, {role}" if sa.suite else role)
     sheet.row("spi", f"{sa.spi_i} initiator, {sa.spi_r} responder")
     sheet.row("rekey", _lifetime(sa.rekey_in, sa.expires_in))
+    sheet.row("leased", ", ".join(sa.leased))
+    _show_assigned(sa, sheet)
+
+
+def _show_assigned(sa: IkeStatus, sheet: Sheet) -> None:
+    """Print what the peer has configured for us."""
+    sheet.row("assigned", ", ".join(sa.assigned))
+    sheet.row("dns", ", ".join(sa.dns))
+    sheet.row("networks", ", ".join(sa.networks))
+    sheet.row("peer runs", sa.peer_version)
 
 
 def _end(identity: str, address: str) -> str:

@@ -83,7 +83,11 @@ class ChildStatus:
 
 @dataclass(slots=True, frozen=True)
 class IkeStatus:
-    """An IKE SA; `established` is how long ago the peer was authenticated."""
+    """An IKE SA; `established` is how long ago the peer was authenticated.
+
+    Internal addresses that the peer has from us are `leased`; those that it gave to us are
+    `assigned`, and `dns`, `networks` and `peer_version` are what it told us with them.
+    """
 
     state: str
     spi_i: str
@@ -100,6 +104,11 @@ class IkeStatus:
     expires_in: float | None
     last_message_in: float | None
     children: tuple[ChildStatus, ...] = ()
+    leased: tuple[str, ...] = ()
+    assigned: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    peer_version: str = ""
 
 
 @dataclass(slots=True, frozen=True)

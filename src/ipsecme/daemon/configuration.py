@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
+import ipsecme
 from ipsecme.base import ConfigError
 from ipsecme.control import default_control_path
 from ipsecme.daemon import peers
@@ -199,4 +200,5 @@ def _endpoint(table: DaemonTable, made: tuple[PeerConfig, ...]) -> EndpointConfi
         fragment_octets=table.fragment_octets,
         window=table.window,
         export_keys=table.keylog is not None,
+        version=f"ipsecme {ipsecme.__version__}" if table.tell_version else "",
     )

@@ -19,6 +19,7 @@ from ipsecme.daemon.keepup import KeepUp
 from ipsecme.daemon.keylog import KeyLog
 from ipsecme.daemon.log import EventLog, log
 from ipsecme.daemon.metrics import MetricsServer
+from ipsecme.daemon.nameservers import NameServers, name_server_file
 from ipsecme.daemon.operations import Operator
 from ipsecme.daemon.sockets import IkeSockets
 from ipsecme.daemon.status import StatusView
@@ -82,7 +83,9 @@ class Gateway:
         operator = Operator(driver, keep_up)
         view = StatusView(endpoint, history, keep_up, driver.started_at)
         control = ControlServer(self._data_plane, operator, view)
-        for reader in (EventLog(), history, keep_up, operator, control.publish):
+        name_servers = NameServers(name_server_file(settings.control))
+        ending.callback(name_servers.close)
+        for reader in (EventLog(), history, keep_up, operator, control.publish, name_servers):
             driver.add_reader(reader)
         ending.push_async_callback(self._data_plane.close)
         await self._data_plane.start(driver)

@@ -22,6 +22,9 @@ _FIRST_WAIT = 1.0
 _LONGEST_WAIT = 60.0
 _STABLE_SECONDS = 60.0  # a connection that was up for so long starts again with a short wait
 
+_SHORTAGE_SECONDS = 180.0  # addresses that are lent out do not come back soon (RFC 7296, 3.15.4)
+_SHORTAGE = "internal_address_failure"
+
 _EXPECTED = frozenset({"rekeyed", "ike_sa_closed"})
 
 
@@ -29,7 +32,8 @@ class KeepUp:
     """Calls `initiate` with the names of wanted connections until they are up.
 
     Waits double from one second to one minute, a random quarter less, so that the peers of a
-    gateway that returns do not all come at once.
+    gateway that returns do not all come at once. One that has no address to give is left alone for
+    three minutes.
     """
 
     def __init__(
@@ -80,6 +84,10 @@ class KeepUp:
         match event:
             case events.IkeSaEstablished():
                 self._up_since[name] = now
+            case events.ChildSaFailed(reason=reason) | events.IkeSaClosed(reason=reason) if (
+                reason == _SHORTAGE
+            ):
+                self._try_later(name, now, at_least=_SHORTAGE_SECONDS)
             case events.IkeSaFailed(initiator=True) | events.IkeSaClosed():
                 self._try_later(name, now)
                 self._up_since.pop(name, None)
@@ -88,7 +96,7 @@ class KeepUp:
             case events.ChildSaClosed(reason=reason) if reason not in _EXPECTED:
                 self._try_later(name, now)
 
-    def _try_later(self, name: str, now: float) -> None:
+    def _try_later(self, name: str, now: float, at_least: float = 0.0) -> None:
         if name in self._timers:
             return
         if now - self._up_since.get(name, now) >= _STABLE_SECONDS:
@@ -96,7 +104,7 @@ class KeepUp:
             self._up_since[name] = now
         wait = self._waits.get(name, _FIRST_WAIT)
         self._waits[name] = min(wait * 2, _LONGEST_WAIT)
-        delay = wait * (1 - self._rng.fraction() / 4)
+        delay = max(wait * (1 - self._rng.fraction() / 4), at_least)
         self._timers[name] = asyncio.get_running_loop().call_later(delay, self._try, name)
 
     def _try(self, name: str) -> None:

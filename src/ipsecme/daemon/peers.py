@@ -6,6 +6,13 @@ import ipaddress
 from typing import TYPE_CHECKING
 
 from ipsecme.base import ConfigError
+from ipsecme.daemon.addressing import (
+    DYNAMIC,
+    address_config,
+    request_families,
+    selectors_of,
+    static_selectors,
+)
 from ipsecme.daemon.credentials import load_credentials
 from ipsecme.daemon.identities import Addresses, Proofs, local_identity, remote_identity
 from ipsecme.daemon.key_files import KeyRejected
@@ -17,7 +24,6 @@ from ipsecme.policy.keywords import (
     DEFAULT_IKE_PROPOSALS,
     parse_proposals,
 )
-from ipsecme.policy.selector import parse_selector
 from ipsecme.wire.numbers import ProtocolId
 
 if TYPE_CHECKING:
@@ -86,6 +92,8 @@ class PeerMaker:
             mobike=table.mobike,
             return_routability=table.return_routability,
             max_children=table.max_children,
+            request_families=request_families(table),
+            lends=address_config(table),
             max_ike_sas=table.max_ike_sas,
         )
 
@@ -132,8 +140,9 @@ def _address(text: str) -> str | None:
 
 def _children(name: str, table: ConnectionTable) -> tuple[ChildConfig, ...]:
     made = []
-    if table.local_ts is not None and table.remote_ts is not None:
-        made.append(_child(name, table.local_ts, table.remote_ts, table))
+    local, remote = selectors_of(table)
+    if local is not None and remote is not None:
+        made.append(_child(name, local, remote, table))
     for child_name, child in table.children.items():
         if child_name == name and made:
             raise KeyRejected(
@@ -151,8 +160,10 @@ def _child(
 ) -> ChildConfig:
     return ChildConfig(
         name=name,
-        local_ts=tuple(map(parse_selector, local)),
-        remote_ts=tuple(map(parse_selector, remote)),
+        local_ts=static_selectors(local),
+        remote_ts=static_selectors(remote),
+        local_assigned=DYNAMIC in local,
+        remote_leased=DYNAMIC in remote,
         proposals=_proposals(table.esp_proposals, DEFAULT_ESP_PROPOSALS, ProtocolId.ESP),
         lifetimes=_lifetimes(table.child_rekey),
         replay_window=table.replay_window,

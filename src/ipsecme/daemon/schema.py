@@ -7,6 +7,7 @@ span the file belong to `complaints`.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from ipaddress import ip_address
 from pathlib import Path
@@ -23,7 +24,9 @@ from pydantic import (
 )
 
 from ipsecme.base import ConfigError
+from ipsecme.daemon.addressing import DYNAMIC, families_differ, selectors_of, wrong_addresses
 from ipsecme.ike.config import Identity
+from ipsecme.policy.address_pool import AddressRange
 from ipsecme.policy.keywords import parse_proposal
 from ipsecme.policy.selector import parse_selector
 from ipsecme.wire.numbers import ProtocolId
@@ -35,6 +38,7 @@ __all__ = ["ChildTable", "ConnectionTable", "DaemonTable", "File", "Retransmissi
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
+_FAMILIES_DIFFER = "local_ts and remote_ts share no address family; use IPv4 or IPv6 in both"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -95,9 +99,18 @@ def _path(value: object) -> object:
     return Path(value)
 
 
+def _ip_address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text.strip()))
+    except ValueError:
+        raise ValueError(f"{text!r} is not an IP address") from None
+
+
 Name = Annotated[str, AfterValidator(_name)]
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=366 * 86400)]
-Selector = Annotated[str, _checked(parse_selector)]
+Selector = Annotated[str, _checked(lambda text: text == DYNAMIC or parse_selector(text))]
+PoolRange = Annotated[str, _checked(AddressRange.parse)]
+Address = Annotated[str, AfterValidator(_ip_address)]
 IdentityText = Annotated[str, _checked(Identity.parse)]
 IkeProposal = Annotated[str, _checked(lambda text: parse_proposal(text, ProtocolId.IKE))]
 EspProposal = Annotated[str, _checked(lambda text: parse_proposal(text, ProtocolId.ESP))]
@@ -123,7 +136,8 @@ class ChildTable(_Table):
 
     @model_validator(mode="after")
     def _one_family_at_least(self) -> ChildTable:
-        _check_families(self.local_ts, self.remote_ts)
+        if families_differ(self.local_ts, self.remote_ts):
+            raise ValueError(_FAMILIES_DIFFER)
         return self
 
 
@@ -179,6 +193,12 @@ class ConnectionTable(_Table):
     max_children: Annotated[int, Field(ge=1, le=10_000)] = 64
     max_ike_sas: Annotated[int, Field(ge=1, le=1_000_000)] = 16
     replay_window: Window = 1024
+    request_addresses: (
+        Annotated[list[Literal["ipv4", "ipv6"]], Field(min_length=1, max_length=2)] | None
+    ) = None
+    pool: Annotated[list[PoolRange], Field(min_length=1, max_length=64)] | None = None
+    dns: Annotated[list[Address], Field(min_length=1, max_length=8)] | None = None
+    addresses_per_peer: Annotated[int, Field(ge=1, le=16)] = 1
     retransmission: RetransmissionTable = RetransmissionTable()
     children: dict[Name, ChildTable] = Field(default_factory=dict)
 
@@ -186,13 +206,17 @@ class ConnectionTable(_Table):
     def _complete(self) -> ConnectionTable:
         if (reason := self._wrong_proofs()) is not None:
             raise ValueError(reason)
-        if (self.local_ts is None) != (self.remote_ts is None):
-            missing = "local_ts" if self.local_ts is None else "remote_ts"
+        local, remote = selectors_of(self)
+        if (local is None) != (remote is None):
+            missing = "local_ts" if local is None else "remote_ts"
             raise ValueError(f"{missing} is missing; local_ts and remote_ts come together")
-        if self.local_ts is None and not self.children:
+        if local is None and not self.children:
             raise ValueError("nothing to protect; add local_ts and remote_ts")
-        if self.local_ts is not None and self.remote_ts is not None:
-            _check_families(self.local_ts, self.remote_ts)
+        if (reason := wrong_addresses(self)) is not None:
+            raise ValueError(reason)
+        for ours, theirs in [(local, remote), *self.children_selectors]:
+            if ours is not None and theirs is not None and families_differ(ours, theirs, self):
+                raise ValueError(_FAMILIES_DIFFER)
         if self.start == "start" and self.is_remote_any:
             raise ValueError('start = "start" needs the address of the peer in remote')
         return self
@@ -236,6 +260,11 @@ class ConnectionTable(_Table):
         return None
 
     @property
+    def children_selectors(self) -> list[tuple[list[str], list[str]]]:
+        """What the children protect."""
+        return [(child.local_ts, child.remote_ts) for child in self.children.values()]
+
+    @property
     def is_remote_any(self) -> bool:
         """True when the peer may come from anywhere and is never called."""
         return self.remote.strip().lower() in ("any", "%any")
@@ -264,6 +293,7 @@ class DaemonTable(_Table):
     half_open_limit: Annotated[int, Field(ge=1)] = 5000
     half_open_per_prefix: Annotated[int, Field(ge=1)] = 200
     half_open_timeout: Seconds = 30.0
+    tell_version: bool = False
     ike_sa_limit: Annotated[int, Field(ge=1)] = 50_000
     metrics: Annotated[str, AfterValidator(_listening)] | None = None
 
@@ -279,9 +309,3 @@ class File(_Table):
 
     daemon: DaemonTable = DaemonTable()
     connections: dict[Name, ConnectionTable] = Field(default_factory=dict)
-
-
-def _check_families(local: list[str], remote: list[str]) -> None:
-    families = [{len(parse_selector(text).start) for text in side} for side in (local, remote)]
-    if not families[0] & families[1]:
-        raise ValueError("local_ts and remote_ts share no address family; use IPv4 or IPv6 in both")

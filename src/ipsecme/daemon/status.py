@@ -124,6 +124,11 @@ def _ike_sa(sa: IkeSaStatus, by_spi: BySpi, now: float) -> control.IkeStatus:
         expires_in=max(sa.expires_at - now, 0.0) if is_established else None,
         last_message_in=now - sa.last_inbound_at if is_established else None,
         children=tuple(_child(child, by_spi.get(child.inbound_spi), now) for child in sa.children),
+        leased=sa.leased,
+        assigned=sa.assigned,
+        dns=sa.dns,
+        networks=sa.networks,
+        peer_version=sa.peer_version,
     )
 
 

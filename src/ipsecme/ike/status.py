@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from ipsecme.ike.state import ChildState, IkeState
 from ipsecme.policy.selector import selector_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ipsecme.base import Path
     from ipsecme.ike.child import ChildSa
     from ipsecme.ike.config import PeerConfig
@@ -46,7 +49,11 @@ class ChildSaStatus:
 
 @dataclass(slots=True, frozen=True)
 class IkeSaStatus:
-    """An IKE SA, SPIs in hexadecimal; `established_at` survives rekeying."""
+    """An IKE SA, SPIs in hexadecimal; `established_at` survives rekeying.
+
+    The internal addresses that the peer has `leased` from us, and those that it has `assigned` to
+    us, with its name servers, the `networks` behind it, and the software that it says it is.
+    """
 
     state: str
     spi_i: str
@@ -63,6 +70,11 @@ class IkeSaStatus:
     expires_at: float
     last_inbound_at: float
     children: tuple[ChildSaStatus, ...]
+    leased: tuple[str, ...] = ()
+    assigned: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    peer_version: str = ""
 
 
 @dataclass(slots=True, frozen=True)
@@ -113,7 +125,18 @@ def _describe_ike(sa: IkeSa) -> IkeSaStatus:
         children=tuple(
             _describe_child(child) for child in sa.children if child.state is not ChildState.CLOSED
         ),
+        leased=_texts(sa.internal.leased),
+        assigned=_texts(sa.internal.assigned),
+        dns=_texts(sa.internal.dns),
+        networks=tuple(
+            f"{ipaddress.ip_address(address)}/{bits}" for address, bits in sa.internal.subnets
+        ),
+        peer_version=sa.internal.peer_version,
     )
+
+
+def _texts(addresses: Iterable[bytes]) -> tuple[str, ...]:
+    return tuple(str(ipaddress.ip_address(address)) for address in addresses)
 
 
 def _describe_child(child: ChildSa) -> ChildSaStatus:

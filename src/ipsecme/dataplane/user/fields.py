@@ -146,6 +146,9 @@ def write_pair(writer: Writer, pair: SaPair) -> None:
     writer.uint32(pair.replaces or 0)  # no SPI is zero
     writer.uint8(pair.outbound_ready)
     writer.uint32(pair.replay_window)
+    writer.uint8(len(pair.own_addresses))
+    for address in pair.own_addresses:
+        _write_octets(writer, address)
 
 
 def read_pair(reader: Reader) -> SaPair:
@@ -168,6 +171,7 @@ def read_pair(reader: Reader) -> SaPair:
         reader.uint32() or None,
         bool(reader.uint8()),
         reader.uint32(),
+        tuple(_read_octets(reader) for _ in range(reader.uint8())),
     )
 
 

@@ -4,7 +4,8 @@ Packets with our mark pass by (a tunnel may cover the peer's own address). Of th
 a pair's local side look for their destination in our table, where each remote prefix leads to the
 device. Below each such route lies one to nowhere: should this process be killed, nothing leaves in
 the clear. Local prefixes are thrown back to the main table, so that a tunnel to everywhere leaves
-the local network alone.
+the local network alone. Addresses that a gateway assigned to us stand on the device, and what goes
+there is sent from them.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class _Need(NamedTuple):
 
     remote: frozenset[_Prefix]
     local: frozenset[_Prefix]
+    assigned: frozenset[_Prefix]
     preferred: dict[int, bytes]  # by octets of an address
 
 
@@ -59,6 +61,7 @@ class Routes:
         self._priority = settings.rule_priority
         self._needs: dict[int, _Need] = {}
         self._uses: Counter[tuple[str, _Prefix]] = Counter()
+        self._sources: dict[_Prefix, bytes] = {}  # of the routes to the device
         self._addresses: set[bytes] | None = None
         self._families: list[int] = []
 
@@ -103,6 +106,12 @@ class Routes:
             )
         self._uses.update(_keys(need))
         self._needs[pair.spi] = need
+        self._sources.update(
+            (prefix, need.preferred.get(len(prefix.address), b""))
+            for what, prefix in wanted
+            if what == "device"
+        )
+        self._renew_sources(need)
 
     def remove(self, spi: int) -> None:
         """Remove what no other pair needs."""
@@ -110,11 +119,30 @@ class Routes:
         if need is None:
             return
         keys = _keys(need)
+        self._renew_sources(need)  # before an address goes, as its routes go with it
         self._uses.subtract(keys)
         unused = [key for key in reversed(keys) if self._uses[key] <= 0]
         for key in unused:
             del self._uses[key]
+            if key[0] == "device":
+                del self._sources[key[1]]
         self._netlink.execute([self._request(key, {}, is_removal=True) for key in unused])
+
+    def _renew_sources(self, changed: _Need) -> None:
+        """Have routes that several pairs need prefer a source that the newest of them has."""
+        requests = []
+        for prefix in changed.remote:
+            octets = len(prefix.address)
+            found = [
+                need.preferred.get(octets, b"")
+                for need in self._needs.values()
+                if prefix in need.remote
+            ]
+            if found and found[-1] != self._sources.get(prefix, b""):
+                self._sources[prefix] = found[-1]
+                key = ("device", prefix)
+                requests.append(self._request(key, {octets: found[-1]})._replace(flags=nl.REPLACE))
+        self._netlink.execute(requests)
 
     # what is needed
 
@@ -125,7 +153,10 @@ class Routes:
         local = _prefixes(ts for ts in pair.local_ts if len(ts.start) in sizes)
         chosen = {size: self._own_address(pair.local_ts, size) for size in sizes}
         preferred = {size: address for size, address in chosen.items() if address}
-        return _Need(remote, local, preferred)
+        own = [address for address in pair.own_addresses if len(address) in sizes]
+        preferred |= {len(address): address for address in reversed(own)}
+        assigned = frozenset(_Prefix(address, 8 * len(address)) for address in own)
+        return _Need(remote, local, assigned, preferred)
 
     def _own_address(self, selectors: Sequence[TrafficSelector], size: int) -> bytes:
         """Return an address of this host within the selectors, or nothing.
@@ -216,7 +247,8 @@ def _keys(need: _Need) -> list[tuple[str, _Prefix]]:
         sources.append(("source", _Prefix(bytes(4), 32)))
     throws = [("throw", prefix) for prefix in sorted(need.local - need.remote)]
     # IPv6 chooses the source before it looks at the rules, and prefers the device's own.
-    own = [("address", _Prefix(a, 128)) for a in need.preferred.values() if len(a) == 16]
+    own_ipv6 = {_Prefix(a, 128) for a in need.preferred.values() if len(a) == 16}
+    own = [("address", prefix) for prefix in sorted(need.assigned | own_ipv6)]
     nowhere = [("nowhere", prefix) for prefix in sorted(need.remote)]
     device = [("device", prefix) for prefix in sorted(need.remote)]
     return [*nowhere, *throws, *own, *device, *sources]
