@@ -20,7 +20,9 @@ class Site:
 
     `address` is its own outer address, `reachable_as` what the other site must call it: None when
     it hides behind a translator and can only call out. `inner` are addresses on the host itself,
-    one in each of the protected `networks`.
+    one in each of the protected `networks`. A client `asks_for` addresses of the families `ipv4`
+    and `ipv6` and protects those alone; a gateway lends addresses out of the ranges that it `lends`
+    and tells its clients of name servers.
     """
 
     host: Host
@@ -30,6 +32,9 @@ class Site:
     identity: str
     networks: tuple[str, ...]
     inner: tuple[str, ...]
+    asks_for: tuple[str, ...] = ()
+    lends: tuple[str, ...] = ()
+    name_servers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,6 +144,7 @@ connections {{
     remote_addrs = {remote.reachable_as or "%any"}
     proposals = {tunnel.ike}
     {rekey_ike}
+    {_addresses(local)}
     local {{
       auth = {auth}
       id = {local.identity}
@@ -154,16 +155,36 @@ connections {{
     }}
     children {{
       {_CONNECTION} {{
-        local_ts = {",".join(local.networks)}
-        remote_ts = {",".join(remote.networks)}
+        local_ts = {"dynamic" if local.asks_for else ",".join(local.networks)}
+        remote_ts = {"dynamic" if local.lends else ",".join(remote.networks)}
         esp_proposals = {tunnel.esp}
         {rekey_child}
       }}
     }}
   }}
 }}
+{_pools(local)}
 {_secrets(tunnel, local, remote)}
 """
+
+
+def _addresses(local: Site) -> str:
+    any_of = {"ipv4": "0.0.0.0", "ipv6": "::"}  # noqa: S104 - it asks for any
+    if local.asks_for:
+        return f"vips = {','.join(any_of[family] for family in local.asks_for)}"
+    if local.lends:
+        return f"pools = {','.join(f'pool{number}' for number in range(len(local.lends)))}"
+    return ""
+
+
+def _pools(local: Site) -> str:
+    """Return a pool for each range, with the name servers of its family."""
+    pools = []
+    for number, addresses in enumerate(local.lends):
+        servers = [one for one in local.name_servers if (":" in one) == (":" in addresses)]
+        dns = f"dns = {','.join(servers)}" if servers else ""
+        pools.append(f"  pool{number} {{\n    addrs = {addresses}\n    {dns}\n  }}")
+    return "\n".join(["pools {", *pools, "}"]) if pools else ""
 
 
 def _secrets(tunnel: Tunnel, local: Site, remote: Site) -> str:

@@ -44,6 +44,16 @@ branch  down, the daemon tries again by itself
 """
 
 
+CLIENT = replace(
+    IKE_SA,
+    children=(),
+    assigned=("10.9.0.1", "fd00:9::1"),
+    dns=("10.2.0.53",),
+    networks=("10.2.0.0/16",),
+    peer_version="a gateway \x1b[2J",
+)
+
+
 def shown(reply: StatusReply, *, width: int = 80, terminal: bool = False) -> str:
     file = io.StringIO()
     console = Console(
@@ -141,3 +151,22 @@ def test_a_connection_that_nobody_wants_is_simply_down() -> None:
 
 def test_plain_text_stays_as_it_is() -> None:
     assert plain("Zürich 10.0.0.0/8") == "Zürich 10.0.0.0/8"
+
+
+def test_internal_addresses_are_shown_at_both_ends() -> None:
+    gateway = replace(IKE_SA, children=(), leased=("10.9.0.1", "fd00:9::1"))
+    at_client, at_gateway = (
+        shown(replace(STATUS, connections=(replace(OFFICE, ike_sas=(sa,)),)))
+        for sa in (CLIENT, gateway)
+    )
+    for line in (
+        "  assigned   10.9.0.1, fd00:9::1",
+        "  dns        10.2.0.53",
+        "  networks   10.2.0.0/16",
+    ):
+        assert line in at_client.splitlines()
+        assert line not in at_gateway.splitlines()
+    assert "  peer runs  a gateway " in at_client
+    assert "\x1b" not in at_client
+    assert "  leased     10.9.0.1, fd00:9::1" in at_gateway.splitlines()
+    assert "leased" not in at_client

@@ -143,3 +143,20 @@ def test_the_operator_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None
         assert calls == ["site"]
 
     with_keep_up(monkeypatch, scenario)
+
+
+def test_a_gateway_without_addresses_is_left_alone_for_minutes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def scenario(keep: KeepUp, clock: Clock, calls: list[str]) -> None:
+        keep(established(), 100.0)
+        shortage = "internal_address_failure"
+        keep(events.ChildSaFailed("site", "net", "01", shortage, "none left"), 100.0)
+        clock.fire()
+        keep(events.ChildSaFailed("site", "net", "01", shortage, "none left"), 280.0)
+        keep(events.IkeSaClosed("site", "01", shortage, "deleted here"), 280.0)
+        clock.fire()
+        assert calls == ["site", "site"]
+        assert clock.delays == [180, 180]
+
+    with_keep_up(monkeypatch, scenario)
