@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings, strategies as st
 
 from ipsecme.ike.config import EndpointConfig, PeerConfig
 from ipsecme.ike.events import (
@@ -14,8 +16,16 @@ from ipsecme.ike.events import (
     IkeSaClosed,
     IkeSaEstablished,
 )
+from ipsecme.ike.tasks.child_create import ChildCreate
+from ipsecme.ike.tasks.configuration_request import ConfigurationRequest
 from ipsecme.wire.ike import ConfigPayload, NotifyPayload, TsPayload
-from ipsecme.wire.numbers import ConfigAttributeType, ConfigType, NotifyType, PayloadType
+from ipsecme.wire.numbers import (
+    ConfigAttributeType,
+    ConfigType,
+    ExchangeType,
+    NotifyType,
+    PayloadType,
+)
 from support.lending import (
     DUAL,
     address,
@@ -30,8 +40,15 @@ from support.lending import (
     local_ts,
 )
 from support.pair import Node, Pair, Sent, peer
+from support.strategies import config_attributes
+
+if TYPE_CHECKING:
+    from ipsecme.ike.sa import IkeSa
+    from ipsecme.ike.tasks.base import Task
+    from ipsecme.wire.ike import ConfigAttribute
 
 T = ConfigAttributeType
+_ADDRESS_KINDS = (T.INTERNAL_IP4_ADDRESS, T.INTERNAL_IP6_ADDRESS)
 
 
 def with_clients(*clients: PeerConfig, lender: PeerConfig) -> Pair:
@@ -286,3 +303,104 @@ def test_supported_attributes_are_listed() -> None:
     (listed,) = answer_to(ask(pair, attribute(T.SUPPORTED_ATTRIBUTES)))["SUPPORTED_ATTRIBUTES"]
     kinds = {int.from_bytes(listed[at : at + 2]) for at in range(0, len(listed), 2)}
     assert {T.INTERNAL_IP4_ADDRESS, T.INTERNAL_IP6_ADDRESS, T.APPLICATION_VERSION} <= kinds
+
+
+@pytest.mark.requirement("R7296-127")
+def test_an_address_may_be_asked_for_with_any_child_sa() -> None:
+    pair = Pair(a=client(4), b=gateway("10.9.0.0/24"))
+    sa = open_alone(pair)
+    config = client(4).children[0]
+    sa.dialogue.begin(
+        ExchangeType.CREATE_CHILD_SA, [ConfigurationRequest(), ChildCreate(config)], pair.now
+    )
+    pair.flush(pair.a)
+    pair.drive()
+    request, response = last_configuration(pair)
+    for message in (request, response):
+        assert message.header.exchange == ExchangeType.CREATE_CHILD_SA
+        assert message.types.index("CP") < message.types.index("SA")
+    pair.check_sads()
+    assert local_ts(pair) == [["10.9.0.1"]]
+
+
+@pytest.mark.requirement("R7296-225", "R7296-129")
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_child_sa_of_its_own_fails_like_the_first(asks: bool) -> None:
+    other = client(4, name="other", identity="other")
+    pair = with_clients(other, client(4), lender=gateway("10.9.0.1-10.9.0.1"))
+    call(pair, "other")
+    sa = open_alone(pair)
+    tasks: list[Task] = [ConfigurationRequest()] if asks else []
+    sa.dialogue.begin(
+        ExchangeType.CREATE_CHILD_SA, [*tasks, ChildCreate(client(4).children[0])], pair.now
+    )
+    pair.flush(pair.a)
+    pair.drive()
+    why = "INTERNAL_ADDRESS_FAILURE" if asks else "FAILED_CP_REQUIRED"
+    assert pair.messages[-1].types == [why]
+    assert live(pair.a) is sa
+    pair.check_sads(1)
+
+
+def open_alone(pair: Pair) -> IkeSa:
+    """Open an IKE SA of the connection "test" without a Child SA; return it."""
+    (peer_config,) = [p for p in pair.a.endpoint.config.peers if p.name == "test"]
+    alone = replace(peer_config, children=())
+    pair.a.endpoint.config = replace(pair.a.endpoint.config, peers=(alone,))
+    pair.a.endpoint.initiate("test", None, pair.now)
+    pair.flush(pair.a)
+    pair.drive()
+    return live(pair.a)
+
+
+ATTRIBUTES = st.lists(
+    st.builds(
+        attribute,
+        st.sampled_from([*_ADDRESS_KINDS, T.INTERNAL_IP4_NETMASK, T.APPLICATION_VERSION]),
+    )
+    | config_attributes(),
+    max_size=6,
+)
+STEPS = st.lists(
+    st.tuples(st.sampled_from(ConfigType), ATTRIBUTES)
+    | st.sampled_from(["rekey a", "rekey b", "reauthenticate", "call again"]),
+    min_size=1,
+    max_size=8,
+)
+
+
+@settings(max_examples=60)
+@given(STEPS)
+def test_whatever_peers_ask_the_pool_knows_what_is_lent(
+    steps: list[str | tuple[ConfigType, list[ConfigAttribute]]],
+) -> None:
+    pair = Pair(a=client(4, 16), b=gateway("10.9.0.0/29", "fd00:9::/125", most=3))
+    pair.establish()
+    for step in steps:
+        match step:
+            case "rekey a" | "rekey b":
+                pair.rekey(pair.a if step == "rekey a" else pair.b)
+            case "reauthenticate":
+                reopen(pair)
+            case "call again":
+                pair.terminate(pair.a)
+                pair.drive()
+                pair.establish()
+            case (kind, attributes):
+                ask(pair, *attributes, kind=kind)
+        pair.drive(60)
+        lent = leased(pair)
+        assert len(lent) == 1
+        assert len(pair.b.endpoint._services.addresses) == len(set(lent[0])) == len(lent[0])
+        assert sum("." in one for one in lent[0]) <= 3
+    assert not pair.b.reasons(IkeSaClosed).count("invalid_syntax")
+    pair.terminate(pair.a)
+    pair.drive()
+    assert len(pair.b.endpoint._services.addresses) == 0
+
+
+def reopen(pair: Pair) -> None:
+    """Have the client authenticate anew, make before break."""
+    old = live(pair.a)
+    pair.a.endpoint._registry.reopen(old, [child.config for child in old.children], pair.now)
+    pair.flush(pair.a)

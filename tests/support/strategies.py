@@ -177,7 +177,8 @@ def _deletes() -> st.SearchStrategy[DeletePayload]:
 
 
 @st.composite
-def _config_attributes(draw: st.DrawFn) -> ConfigAttribute:
+def config_attributes(draw: st.DrawFn) -> ConfigAttribute:
+    """Draw attributes of sizes that their types allow."""
     kind = draw(_numbers(ConfigAttributeType, 0x7FFF))
     sizes = [size for size in attribute_sizes(kind) if size <= 64]
     size = draw(st.sampled_from(sizes))
@@ -185,7 +186,7 @@ def _config_attributes(draw: st.DrawFn) -> ConfigAttribute:
 
 
 def _config_payloads() -> st.SearchStrategy[ConfigPayload]:
-    attributes = st.lists(_config_attributes(), max_size=5).map(tuple)
+    attributes = st.lists(config_attributes(), max_size=5).map(tuple)
     return st.builds(ConfigPayload, _numbers(ConfigType, 0xFF), attributes)
 
 

@@ -44,6 +44,8 @@ ALL_EVENTS: list[events.Event] = [
     events.PathChanged(
         "office", SPI, PATH, PATH._replace(remote=Transport("192.0.2.3", 1024))
     ),
+    events.AddressesLeased("office", SPI, "laptop.example", ("10.9.0.1", "fd00:9::1")),
+    events.AddressesAssigned("office", SPI, ("10.9.0.1",), ("10.2.0.53",)),
     events.IkeKeysDerived(
         "office", b"\1" * 8, b"\2" * 8, IKE_SUITE,
         sk_ei=Secret(KEY), sk_er=Secret(KEY), sk_ai=Secret(KEY), sk_ar=Secret(KEY),
@@ -79,6 +81,8 @@ def test_every_event_is_one_json_line_with_a_stable_name() -> None:
         "child_sa_failed",
         "child_sa_closed",
         "path_changed",
+        "addresses_leased",
+        "addresses_assigned",
         "ike_keys_derived",
     ]
     assert all(line["connection"] == "office" for line in lines)
