@@ -222,6 +222,9 @@ class _Silent:
     def expiring(self, spi: int) -> None:
         """Ignore an SA's end."""
 
+    def unknown_spi(self, spi: int, path: Path) -> None:
+        """Ignore ESP of nobody."""
+
     def failed(self, text: str) -> None:
         """Stop."""
         raise SystemExit(text)

@@ -250,6 +250,27 @@ def test_a_retired_sa_hears_and_a_removed_one_does_not(
     on_planes(check)
 
 
+@pytest.mark.requirement("R7296-025")
+@pytest.mark.parametrize("encapsulated", [True, False])
+def test_esp_for_no_sa_is_reported_with_the_way_back(
+    on_planes: Callable[[Check], None], *, encapsulated: bool
+) -> None:
+    ends = make_ends(GCM_SUITE, path=outer_path(encapsulated=encapsulated))
+
+    async def check(west: Side, east: Side) -> None:
+        await west.plane.install(ends.west)
+        west.inject(udp(WEST, EAST))
+        await eventually(lambda: bool(east.ears.unknown), "the report")
+        spi, path = east.ears.unknown[0]
+        assert spi == ends.west.outbound.spi
+        assert (path.local.address, path.remote.address) == OUTER[::-1]
+        assert path.encapsulated == encapsulated
+        counters = await east.plane.counters()
+        assert counters.totals.drops[DropReason.UNKNOWN_SPI] >= 1
+
+    on_planes(check)
+
+
 def test_unknown_spis_are_ignored(on_planes: Callable[[Check], None]) -> None:
     async def check(west: Side, east: Side) -> None:
         west.plane.retire(0x9999)

@@ -8,6 +8,7 @@ import pytest
 
 from ipsecme.ike.config import EndpointConfig, PeerConfig
 from ipsecme.ike.events import ChildSaFailed, IkeSaClosed, IkeSaEstablished
+from ipsecme.ike.jobs import CreateChild
 from ipsecme.ike.state import IkeState
 from ipsecme.wire.ike import ConfigAttribute, ConfigPayload, DeletePayload
 from ipsecme.wire.numbers import ConfigAttributeType, ConfigType, ExchangeType, ProtocolId
@@ -156,7 +157,9 @@ def test_two_hosts_of_one_identity_have_two_addresses() -> None:
     pair.establish()
     # A second host with the same identity that does not say INITIAL_CONTACT and wishes nothing.
     pair.a.endpoint._services.last_assigned.clear()
-    live(pair.a).services.registry.reopen(live(pair.a), list(client(4).children), pair.now)
+    live(pair.a).services.registry.reopen(
+        live(pair.a), [CreateChild(config) for config in client(4).children], pair.now
+    )
     first = live(pair.b)
     pair.flush(pair.a)
     pair.drive(0.05)

@@ -16,6 +16,7 @@ from ipsecme.ike.events import (
     IkeSaClosed,
     IkeSaEstablished,
 )
+from ipsecme.ike.jobs import CreateChild
 from ipsecme.ike.tasks.child_create import ChildCreate
 from ipsecme.ike.tasks.configuration_request import ConfigurationRequest
 from ipsecme.wire.ike import ConfigPayload, NotifyPayload, TsPayload
@@ -402,5 +403,6 @@ def test_whatever_peers_ask_the_pool_knows_what_is_lent(
 def reopen(pair: Pair) -> None:
     """Have the client authenticate anew, make before break."""
     old = live(pair.a)
-    pair.a.endpoint._registry.reopen(old, [child.config for child in old.children], pair.now)
+    wanted = [CreateChild(child.config) for child in old.children]
+    pair.a.endpoint._registry.reopen(old, wanted, pair.now)
     pair.flush(pair.a)

@@ -165,7 +165,7 @@ def test_an_echo_that_was_not_asked_for_ends_the_child_sa(monkeypatch: pytest.Mo
     pair = Pair(a=tunnel("a"), b=side("b"))
     hosts = (parse_selector(B),), (parse_selector(A),)
     agreed = side("b").children[0], Agreed(Mode.TRANSPORT, *hosts)
-    monkeypatch.setattr("ipsecme.ike.tasks.child_create.find_policy", lambda *_: agreed)
+    monkeypatch.setattr("ipsecme.ike.tasks.child_create.find_transport_policy", lambda *_: agreed)
     pair.establish()
     assert mode_notifies(pair, "b") == [ExchangeType.IKE_AUTH]
     assert pair.a.of(ChildSaFailed)

@@ -42,12 +42,16 @@ class Ears:
         self.ike: list[tuple[bytes, Path]] = []
         self.expired: list[int] = []
         self.failures: list[str] = []
+        self.unknown: list[tuple[int, Path]] = []
 
     def receive_ike(self, data: bytes, path: Path) -> None:
         self.ike.append((data, path))
 
     def expiring(self, spi: int) -> None:
         self.expired.append(spi)
+
+    def unknown_spi(self, spi: int, path: Path) -> None:
+        self.unknown.append((spi, path))
 
     def failed(self, text: str) -> None:
         self.failures.append(text)

@@ -118,6 +118,11 @@ class Driver:
         self._feed(self.endpoint.handle_expiring, spi, self._loop.time())
         self._drain()
 
+    def unknown_spi(self, spi: int, path: Path) -> None:
+        """Tell a peer that it sends on an SPI that is not ours."""
+        self._feed(self.endpoint.handle_unknown_spi, spi, path, self._loop.time())
+        self._drain()
+
     def note_addresses(self, addresses: Sequence[str], route: Callable[[str], str | None]) -> None:
         """Tell the engine which addresses this host has, and by which it reaches others."""
         self._feed(self.endpoint.handle_addresses, addresses, self._loop.time(), route)

@@ -95,6 +95,7 @@ class PeerMaker:
             request_families=request_families(table),
             lends=address_config(table),
             max_ike_sas=table.max_ike_sas,
+            childless=table.childless,
         )
 
     def _addresses(self, name: str, table: ConnectionTable) -> Addresses:
@@ -167,6 +168,7 @@ def _child(
         proposals=_proposals(table.esp_proposals, DEFAULT_ESP_PROPOSALS, ProtocolId.ESP),
         lifetimes=_lifetimes(table.child_rekey),
         replay_window=table.replay_window,
+        single_pair=table.single_pair,
     )
 
 

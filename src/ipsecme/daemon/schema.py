@@ -133,6 +133,7 @@ class ChildTable(_Table):
     esp_proposals: Annotated[list[EspProposal], Field(min_length=1)] | None = None
     child_rekey: Seconds | None = None
     replay_window: Window | None = None
+    single_pair: bool | None = None
 
     @model_validator(mode="after")
     def _one_family_at_least(self) -> ChildTable:
@@ -192,6 +193,8 @@ class ConnectionTable(_Table):
     return_routability: bool = True
     max_children: Annotated[int, Field(ge=1, le=10_000)] = 64
     max_ike_sas: Annotated[int, Field(ge=1, le=1_000_000)] = 16
+    childless: Literal["never", "allow", "prefer"] = "allow"
+    single_pair: bool = False
     replay_window: Window = 1024
     request_addresses: (
         Annotated[list[Literal["ipv4", "ipv6"]], Field(min_length=1, max_length=2)] | None

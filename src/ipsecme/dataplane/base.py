@@ -46,6 +46,13 @@ class Listener(Protocol):
         """Hear that the pair with this inbound SPI needs rekeying: its numbers run out."""
         ...
 
+    def unknown_spi(self, spi: int, path: Path) -> None:
+        """Hear that ESP arrived on an SPI that no pair has; a few times a second at most.
+
+        `path` leads back. Where ESP came without UDP its ports are those of IKE.
+        """
+        ...
+
     def failed(self, text: str) -> None:
         """Hear that the data plane has ended by itself, and why. Nothing follows."""
         ...

@@ -127,18 +127,23 @@ class MemoryDataPlane:
         for sa in self._processor.outbound_batch((packet,)):
             sealed, sa.queue[:] = list(sa.queue), []
             self._network.esp.extend(sealed)
-            plane = self._network.owner(self._processor.path(sa))
+            path = self._processor.path(sa)
+            plane = self._network.owner(path)
             if plane is None:
                 self._processor.note_drop(DropReason.SEND_REFUSED, len(sealed))
                 continue
-            plane.receive_esp([p for p in sealed if self._network.carries(p)])
+            way_back = path._replace(local=path.remote, remote=path.local)
+            plane.receive_esp([p for p in sealed if self._network.carries(p)], way_back)
         self._report_expiring()
 
-    def receive_esp(self, packets: Sequence[bytes]) -> None:
+    def receive_esp(self, packets: Sequence[bytes], way_back: Path) -> None:
         """Take ESP packets from the network."""
         strangers: list[bytes] = []
         self._processor.inbound_batch(packets, self._clock(), self.delivered, strangers)
         self._processor.note_drop(DropReason.UNKNOWN_SPI, len(strangers))
+        if strangers and self._listener is not None:
+            spi = int.from_bytes(strangers[-1][:4])
+            asyncio.get_running_loop().call_soon(self._listener.unknown_spi, spi, way_back)
 
     def receive_ike(self, data: bytes, path: Path) -> None:
         """Take an IKE message from the network."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ipsecme.base import ConfigError, LocalMisuse
 from ipsecme.crypto.certificate_names import DistinguishedName, NameMalformed
@@ -162,7 +162,8 @@ class ChildConfig:
     """A Child SA that may exist: what it protects and with what.
 
     With `local_assigned` the internal addresses that the peer assigns to us are among `local_ts`,
-    with `remote_leased` those that it has from us among `remote_ts`.
+    with `remote_leased` those that it has from us among `remote_ts`. With `single_pair` a peer that
+    asks gets it for one pair of addresses only, and as often as it asks for another (section 2.9).
     In transport mode the selectors say which hosts, protocols and ports may take part; the Child SA
     is always between the two ends of the IKE SA. With `tunnel_fallback` a tunnel between them will
     do when one end does not take transport mode (RFC 7296, section 1.3.1).
@@ -180,6 +181,7 @@ class ChildConfig:
     replay_window: int = 1024
     local_assigned: bool = False
     remote_leased: bool = False
+    single_pair: bool = False
 
 
 @dataclass(slots=True, frozen=True)
@@ -198,6 +200,8 @@ class PeerConfig:
     Which of the `credentials` is used depends on what the peer asks for. We ask for an internal
     address of each of the `request_families` (4 or 16 octets), and give out those of `lends`.
     A connection with transport mode does without `mobike`, as RFC 4555 moves tunnels only.
+    `childless` says whether a peer may authenticate without a Child SA, and whether we do, where it
+    takes that (RFC 6023): then every Child SA has a key exchange of its own.
     """
 
     name: str
@@ -217,6 +221,7 @@ class PeerConfig:
     encapsulate: bool = False
     max_children: int = 64
     max_ike_sas: int = 16
+    childless: Literal["never", "allow", "prefer"] = "allow"
     reauthenticate: float | None = None
     break_before_make: bool = False
     listen_address: str | None = None

@@ -7,25 +7,28 @@ a datagram holds, it is answered, ignored or reported, and nothing is raised.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ipsecme.base import LocalMisuse, MalformedMessage, Path, SystemRng, Transport
 from ipsecme.crypto.ke import SystemKeyExchange
 from ipsecme.ike.first_requests import FirstRequests
 from ipsecme.ike.half_open import HalfOpen
-from ipsecme.ike.jobs import CreateChild, RekeyChild, RekeyIke
+from ipsecme.ike.jobs import CreateChild, RekeyChild, RekeyIke, TellInvalidSpi
 from ipsecme.ike.mobility import react_to_addresses
+from ipsecme.ike.policy_change import adapt
 from ipsecme.ike.registry import Registry
 from ipsecme.ike.sa import IkeSa
 from ipsecme.ike.services import Datagram, Services
 from ipsecme.ike.state import IkeState
 from ipsecme.ike.status import ConnectionStatus, LastError, describe
 from ipsecme.ike.strays import MAJOR_VERSION, Strays
+from ipsecme.ike.trigger import Trigger
 from ipsecme.wire.ike import (
     NO_SPI,
     Header,
 )
-from ipsecme.wire.numbers import ExchangeType
+from ipsecme.wire.numbers import ExchangeType, PayloadType
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from ipsecme.ike.commands import Command
     from ipsecme.ike.config import ChildConfig, EndpointConfig, PeerConfig
     from ipsecme.ike.events import Event
+    from ipsecme.wire.ike import TrafficSelector
 
 __all__ = ["Endpoint"]
 
@@ -143,6 +147,8 @@ class Endpoint:
             and header.major_version == MAJOR_VERSION
         ):
             self._first_requests.receive(header, data, path, now)
+        elif header.major_version == MAJOR_VERSION and not _is_protected(header):
+            self._drop("unprotected")  # a hint at best, and an answer could begin a loop (1.5)
         else:
             self._drop("unknown_spi")
             if not self._registry.is_closed:
@@ -176,21 +182,53 @@ class Endpoint:
         for unknown names and for a connection without a remote address.
         """
         peer = self._peer(connection)
-        wanted = self._children(peer, child)
+        wanted = [CreateChild(config) for config in self._children(peer, child)]
         for sa in self._registry.live_of(peer):
             if sa.state is IkeState.HALF_OPEN and sa.original_initiator:
                 sa.want(wanted)
                 return sa.handle
             if sa.state is IkeState.ESTABLISHED:
                 existing = {c.config.name for c in sa.children if c.is_current}
-                for config in wanted:
-                    if config.name not in existing:
-                        sa.queue(CreateChild(config), now)
+                for job in wanted:
+                    if job.config.name not in existing:
+                        sa.queue(job, now)
                 self._registry.settle(sa, now)
                 return sa.handle
         return self._open(peer, wanted, now)
 
-    def _open(self, peer: PeerConfig, wanted: list[ChildConfig], now: float) -> str:
+    def acquire(self, local: TrafficSelector, remote: TrafficSelector, now: float) -> str | None:
+        """Have a Child SA made for an outbound packet, described by two selectors.
+
+        Return the handle of the IKE SA that will have it, or None where no policy wants the packet
+        protected or nobody can be called. Call again while packets come; what is under way already
+        is not begun twice.
+        """
+        trigger = Trigger(local, remote)
+        for peer in self.config.peers:
+            for config in peer.children:
+                if trigger.is_for(config):
+                    return self._acquire(peer, CreateChild(config, trigger), trigger, now)
+        return None
+
+    def _acquire(
+        self, peer: PeerConfig, job: CreateChild, trigger: Trigger, now: float
+    ) -> str | None:
+        for sa in self._registry.live_of(peer):
+            if sa.state is IkeState.HALF_OPEN and not sa.original_initiator:
+                continue
+            is_carried = any(c.is_current and trigger.is_carried_by(c.pair) for c in sa.children)
+            if not is_carried and not sa.expects(job.config):
+                if sa.state is IkeState.HALF_OPEN:
+                    sa.want([job])
+                else:
+                    sa.queue(job, now)
+                    self._registry.settle(sa, now)
+            return sa.handle
+        if peer.remote_address is None or peer.local_address is None:
+            return None
+        return self._open(peer, [job], now)
+
+    def _open(self, peer: PeerConfig, wanted: list[CreateChild], now: float) -> str:
         if peer.remote_address is None or peer.local_address is None:
             raise LocalMisuse(
                 f"connection {peer.name} has no remote address, so only the peer can call; "
@@ -271,6 +309,32 @@ class Endpoint:
         if sa is not None:
             sa.last_inbound_at = max(sa.last_inbound_at, now)
 
+    def handle_unknown_spi(self, spi: int, path: Path, now: float) -> None:
+        """Tell a peer that it sends ESP on an SPI that is not ours; `path` leads back to it.
+
+        Within an IKE SA with that address it is believed, outside it is a hint (section 1.5).
+        """
+        self.counters["esp_unknown_spi"] += 1
+        if self._registry.is_closed:
+            return
+        for sa in self._registry:
+            is_near = sa.path.remote.address == path.remote.address
+            if is_near and sa.state is IkeState.ESTABLISHED:
+                if self._strays.may_reply(now):
+                    sa.queue(TellInvalidSpi(spi), now)
+                    self._registry.settle(sa, now)
+                return
+        self._strays.tell_invalid_spi(spi, path, now)
+
+    def replace_peers(self, peers: tuple[PeerConfig, ...], now: float) -> None:
+        """Take other connections than before; SAs that they do not allow go (section 2.9.1)."""
+        self.config = self._services.config = replace(self.config, peers=peers)
+        self._first_requests.replace_peers(peers)
+        by_name = {peer.name: peer for peer in peers}
+        for sa in self._registry:
+            adapt(sa, by_name, now)
+            self._registry.settle(sa, now)
+
     def handle_addresses(
         self,
         addresses: Sequence[str],
@@ -343,3 +407,7 @@ class Endpoint:
 
     def _drop(self, reason: str) -> None:
         self.counters[f"dropped_{reason}"] += 1
+
+
+def _is_protected(header: Header) -> bool:
+    return header.next_payload in (PayloadType.SK, PayloadType.SKF)

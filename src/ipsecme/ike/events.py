@@ -73,7 +73,7 @@ class IkeSaClosed(NamedTuple):
 
     Reasons: ``deleted`` (here), ``deleted_by_peer``, ``unreachable``, ``expired``, ``replaced``,
     ``invalid_syntax``, ``authentication_failed``, ``reauthenticated``, ``authentication_expired``,
-    ``temporary_failure``, ``internal_address_failure``.
+    ``temporary_failure``, ``internal_address_failure``, ``policy_changed``.
     """
 
     connection: str
@@ -115,7 +115,7 @@ class ChildSaClosed(NamedTuple):
     """A Child SA is gone.
 
     Reasons: ``rekeyed``, ``deleted``, ``deleted_by_peer``, ``expired``, ``install_failed``,
-    ``ike_sa_closed``.
+    ``ike_sa_closed``, ``lost_by_peer``, ``policy_changed``.
     """
 
     connection: str

@@ -19,6 +19,7 @@ from ipsecme.ike.jobs import (
     Job,
     RekeyChild,
     TellAddresses,
+    TellInvalidSpi,
     UpdateAddresses,
 )
 from ipsecme.ike.tasks.auth_lifetime import AuthLifetime
@@ -26,11 +27,12 @@ from ipsecme.ike.tasks.authenticate import Authenticate
 from ipsecme.ike.tasks.certificates import SignatureHashes
 from ipsecme.ike.tasks.child_create import ChildCreate
 from ipsecme.ike.tasks.child_rekey import ChildRekey
+from ipsecme.ike.tasks.childless import Childless
 from ipsecme.ike.tasks.configuration import Configuration
 from ipsecme.ike.tasks.configuration_request import ConfigurationRequest
 from ipsecme.ike.tasks.fragmentation import Fragmentation
 from ipsecme.ike.tasks.ike_rekey import IkeRekey
-from ipsecme.ike.tasks.informational import DeleteChild, DeleteIke, Inform, Liveness
+from ipsecme.ike.tasks.informational import DeleteChild, DeleteIke, Inform, InvalidSpi, Liveness
 from ipsecme.ike.tasks.init import Init
 from ipsecme.ike.tasks.mobike import (
     AddressUpdate,
@@ -48,7 +50,6 @@ from ipsecme.wire.numbers import ExchangeType, NotifyType, PayloadType, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ipsecme.ike.config import ChildConfig
     from ipsecme.ike.context import ExchangeContext
     from ipsecme.ike.sa import IkeSa
     from ipsecme.ike.tasks.base import Task
@@ -87,7 +88,7 @@ ROWS: tuple[Row, ...] = (
         ExchangeType.IKE_SA_INIT,
         _any,
         frozenset({_P.SA, _P.KE, _P.NONCE}),
-        (Init, NatDetection, Fragmentation, SignatureHashes),
+        (Init, NatDetection, Fragmentation, SignatureHashes, Childless),
         "agree on algorithms and keys",
     ),
     Row(
@@ -138,15 +139,27 @@ def row_for(ctx: ExchangeContext) -> Row | None:
 
 def opening_tasks() -> list[Task]:
     """Return fresh tasks for our IKE_SA_INIT."""
-    return [Init(), NatDetection(), Fragmentation(), SignatureHashes()]
+    return [Init(), NatDetection(), Fragmentation(), SignatureHashes(), Childless()]
 
 
-def authenticating_tasks(first: ChildConfig | None) -> list[Task]:
+def authenticating_tasks(first: CreateChild | None) -> list[Task]:
     """Return fresh tasks for our IKE_AUTH, with the Child SA that comes with it."""
-    tasks = [Authenticate(), AuthLifetime(), ChildCreate(first), WindowSize(), Mobike()]
+    tasks = [Authenticate(), AuthLifetime(), _creating(first), WindowSize(), Mobike()]
     if first is not None:
         tasks.insert(2, ConfigurationRequest())  # CP comes before SA (section 2.19)
     return tasks
+
+
+_PLAIN_INFORMATIONAL: dict[type[Job], Callable[[], list[Task]]] = {
+    CheckLiveness: lambda: [Liveness(), NatMapping()],
+    UpdateAddresses: lambda: [AddressUpdate()],
+    TellAddresses: lambda: [TellAddress()],
+    CheckRoute: lambda: [RouteCheck()],
+}
+
+
+def _creating(job: CreateChild | None) -> ChildCreate:
+    return ChildCreate() if job is None else ChildCreate(job.config, job.trigger)
 
 
 def tasks_for(job: Job, sa: IkeSa) -> tuple[ExchangeType, list[Task]] | None:
@@ -154,7 +167,7 @@ def tasks_for(job: Job, sa: IkeSa) -> tuple[ExchangeType, list[Task]] | None:
     if isinstance(job, CreateChild):
         if job.config.local_assigned and not sa.internal.assigned:
             return ExchangeType.INFORMATIONAL, [ConfigurationRequest(job.config)]
-        return ExchangeType.CREATE_CHILD_SA, [ChildCreate(job.config)]
+        return ExchangeType.CREATE_CHILD_SA, [_creating(job)]
     if isinstance(job, RekeyChild):
         child = sa.children.find(job.spi)
         if child is None or not child.is_current:
@@ -166,12 +179,9 @@ def tasks_for(job: Job, sa: IkeSa) -> tuple[ExchangeType, list[Task]] | None:
         return ExchangeType.INFORMATIONAL, [DeleteChild(job.child, job.spi, job.reason)]
     if isinstance(job, CloseIke):
         return ExchangeType.INFORMATIONAL, [DeleteIke(job.reason)]
-    if isinstance(job, CheckLiveness):
-        return ExchangeType.INFORMATIONAL, [Liveness(), NatMapping()]
-    if isinstance(job, UpdateAddresses):
-        return ExchangeType.INFORMATIONAL, [AddressUpdate()]
-    if isinstance(job, TellAddresses):
-        return ExchangeType.INFORMATIONAL, [TellAddress()]
-    if isinstance(job, CheckRoute):
-        return ExchangeType.INFORMATIONAL, [RouteCheck()]
+    if isinstance(job, TellInvalidSpi):
+        return ExchangeType.INFORMATIONAL, [InvalidSpi(job.spi)]
+    make = _PLAIN_INFORMATIONAL.get(type(job))
+    if make is not None:
+        return ExchangeType.INFORMATIONAL, make()
     return ExchangeType.CREATE_CHILD_SA, [IkeRekey()]

@@ -24,6 +24,8 @@ from ipsecme.wire.ike import (
 from ipsecme.wire.numbers import ExchangeType, NotifyType
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ipsecme.base import Path
     from ipsecme.ike.config import PeerConfig
     from ipsecme.ike.registry import Registry
@@ -43,9 +45,14 @@ class FirstRequests:
         self._registry = registry
         self._admission = Admission(services.config.admission, services.rng)
         self._by_address: dict[str | None, list[PeerConfig]] = {}
-        for peer in services.config.peers:
-            self._by_address.setdefault(peer.remote_address, []).append(peer)
+        self.replace_peers(services.config.peers)
         self._reported: deque[bytes] = deque(maxlen=_REFUSED_KEPT)
+
+    def replace_peers(self, peers: Iterable[PeerConfig]) -> None:
+        """Open to these connections and to no others."""
+        self._by_address.clear()
+        for peer in peers:
+            self._by_address.setdefault(peer.remote_address, []).append(peer)
 
     def receive(self, header: Header, data: bytes, path: Path, now: float) -> None:
         """Take an IKE_SA_INIT request that is for no IKE SA by its responder's SPI."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ipsecme.ike.child import ChildSa
     from ipsecme.ike.config import ChildConfig
+    from ipsecme.ike.trigger import Trigger
 
 __all__ = [
     "CheckLiveness",
@@ -19,15 +20,17 @@ __all__ = [
     "RekeyChild",
     "RekeyIke",
     "TellAddresses",
+    "TellInvalidSpi",
     "UpdateAddresses",
 ]
 
 
 @dataclass(slots=True, frozen=True)
 class CreateChild:
-    """Create a Child SA."""
+    """Create a Child SA, for a packet that waits for it or just so."""
 
     config: ChildConfig
+    trigger: Trigger | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -78,6 +81,13 @@ class UpdateAddresses:
     """Have the peer's SAs follow us (RFC 4555, section 3.5)."""
 
 
+@dataclass(slots=True, frozen=True)
+class TellInvalidSpi:
+    """Tell the peer that it sends ESP on an SPI that is not ours (section 1.5)."""
+
+    spi: int
+
+
 Job = (
     CreateChild
     | RekeyChild
@@ -87,5 +97,6 @@ Job = (
     | CheckLiveness
     | CheckRoute
     | TellAddresses
+    | TellInvalidSpi
     | UpdateAddresses
 )

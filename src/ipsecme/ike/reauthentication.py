@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ipsecme.ike.jobs import CreateChild
 from ipsecme.ike.state import IkeState
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def reauthenticate(sa: IkeSa, now: float) -> None:
     if not sa.original_initiator:
         sa.delete("authentication_expired", now)
         return
-    wanted = [child.config for child in sa.children if child.is_current]
+    wanted = [CreateChild(child.config) for child in sa.children if child.is_current]
     if sa.peer.break_before_make:
         sa.reopens = wanted
         sa.delete("reauthenticated", now)

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipsecme.base import Transport
-    from ipsecme.ike.config import ChildConfig, Identity, PeerConfig
+    from ipsecme.ike.config import Identity, PeerConfig
     from ipsecme.ike.half_open import HalfOpen
+    from ipsecme.ike.jobs import CreateChild
 
 __all__ = ["Registry"]
 
@@ -103,7 +104,7 @@ class Registry:
         if sa.request_key is not None:
             self._by_request.pop(sa.request_key, None)
 
-    def reopen(self, old: IkeSa, wanted: list[ChildConfig], now: float) -> None:
+    def reopen(self, old: IkeSa, wanted: list[CreateChild], now: float) -> None:
         """Open another IKE SA with the same peer; the old one goes when that is up."""
         peer = old.peer
         if peer is None or self.is_closed:

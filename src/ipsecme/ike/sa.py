@@ -101,10 +101,11 @@ class IkeSa:
         self._keys: IkeKeys | None = None
         self._nonces: Nonces | None = None
         self._doubt: PeerError | None = None
-        self._wanted: list[ChildConfig] = []
+        self.peer_takes_childless = False
+        self._wanted: list[CreateChild] = []
         self._put_off_since: float | None = None
         self.predecessor: IkeSa | None = None  # goes when this one is up (reauthentication)
-        self.reopens: list[ChildConfig] | None = None  # with which another is opened at the end
+        self.reopens: list[CreateChild] | None = None  # with which another is opened at the end
 
     # who and what
 
@@ -192,15 +193,26 @@ class IkeSa:
 
     # beginnings
 
-    def start(self, children: list[ChildConfig], now: float) -> None:
+    def start(self, children: list[CreateChild], now: float) -> None:
         """Send IKE_SA_INIT; the first of `children` comes with IKE_AUTH, the others after it."""
         self._wanted = list(children)
         self.dialogue.begin(ExchangeType.IKE_SA_INIT, opening_tasks(), now)
         self.init_request = self.services.datagrams[-1].data
 
-    def want(self, children: list[ChildConfig]) -> None:
+    def want(self, children: list[CreateChild]) -> None:
         """Create these Child SAs, too, when the peer is authenticated."""
-        self._wanted += [config for config in children if config not in self._wanted]
+        self._wanted += [job for job in children if job not in self._wanted]
+
+    def expects(self, config: ChildConfig) -> bool:
+        """Tell whether such a Child SA is asked for already, or will be."""
+        wanted = [job.config for job in self._wanted]
+        wanted += [job.config for job in self.jobs if isinstance(job, CreateChild)]
+        wanted += [
+            task.config
+            for task in self.dialogue.in_flight
+            if isinstance(task, ChildCreate) and task.replaced_spi() is None and task.config
+        ]
+        return config in wanted
 
     def answer_init(self, message: Message, datagram: bytes) -> None:
         """Answer a first request; raises `PeerError` before anything has happened."""
@@ -312,8 +324,7 @@ class IkeSa:
         if exchange == ExchangeType.CREATE_CHILD_SA:
             self._put_off_since = None
         if exchange == ExchangeType.IKE_SA_INIT:
-            first = self._wanted.pop(0) if self._wanted else None
-            self.dialogue.begin(ExchangeType.IKE_AUTH, authenticating_tasks(first), now)
+            self.dialogue.begin(ExchangeType.IKE_AUTH, authenticating_tasks(self._first()), now)
             return
         if exchange == ExchangeType.IKE_AUTH:
             if self.predecessor is not None:
@@ -321,12 +332,23 @@ class IkeSa:
                 self.predecessor = None
             existing = {child.config.name for child in self.children}
             self.jobs.extend(
-                CreateChild(c)
-                for c in self._wanted
-                if c.name not in existing and (self.internal.assigned or not c.local_assigned)
+                job
+                for job in self._wanted
+                if job.config.name not in existing
+                and (self.internal.assigned or not job.config.local_assigned)
             )
             self._wanted.clear()
         self.pump(now)
+
+    def _first(self) -> CreateChild | None:
+        """Return what comes with IKE_AUTH: a Child SA, unless the peer takes none (RFC 6023)."""
+        peer = self.peer
+        if self.peer_takes_childless:
+            if not self._wanted or (peer is not None and peer.childless == "prefer"):
+                return None
+        elif not self._wanted and peer is not None:
+            self._wanted += map(CreateChild, peer.children[:1])
+        return self._wanted.pop(0) if self._wanted else None
 
     def exchange_failed(self, exchange: ExchangeType, error: PeerError, now: float) -> None:
         """Judge an exchange of ours that the peer refused, or whose answer we cannot accept."""

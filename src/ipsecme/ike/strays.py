@@ -8,8 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipsecme.wire.ike import FLAG_INITIATOR, FLAG_RESPONSE, Header, Message, NotifyPayload
-from ipsecme.wire.numbers import NotifyType
+from ipsecme.wire.ike import (
+    FLAG_INITIATOR,
+    FLAG_RESPONSE,
+    NO_SPI,
+    Header,
+    Message,
+    NotifyPayload,
+)
+from ipsecme.wire.numbers import ExchangeType, NotifyType
 
 if TYPE_CHECKING:
     from ipsecme.base import Path
@@ -32,7 +39,7 @@ class Strays:
     def answer(self, header: Header, path: Path, now: float) -> None:
         """Answer a request with INVALID_IKE_SPI, or INVALID_MAJOR_VERSION if it is a newer IKE."""
         newer = header.major_version > MAJOR_VERSION
-        if header.major_version < MAJOR_VERSION or not self._may_reply(now):
+        if header.major_version < MAJOR_VERSION or not self.may_reply(now):
             return  # IKEv1 is not spoken here and gets no answer
         kind = NotifyType.INVALID_MAJOR_VERSION if newer else NotifyType.INVALID_IKE_SPI
         flags = FLAG_RESPONSE | (0 if header.from_original_initiator else FLAG_INITIATOR)
@@ -46,7 +53,19 @@ class Strays:
         )
         self._services.send(answer.encode(), path)
 
-    def _may_reply(self, now: float) -> bool:
+    def tell_invalid_spi(self, spi: int, path: Path, now: float) -> None:
+        """Say to whoever sends ESP that its SPI is unknown; a hint, to which nobody answers.
+
+        It is no exchange: the Initiator flag is set and the IKE SPIs are zero.
+        """
+        if not self.may_reply(now):
+            return
+        notify = NotifyPayload(NotifyType.INVALID_SPI, spi.to_bytes(4))
+        hint = Message(NO_SPI, NO_SPI, ExchangeType.INFORMATIONAL, FLAG_INITIATOR, 0, [notify])
+        self._services.send(hint.encode(), path)
+
+    def may_reply(self, now: float) -> bool:
+        """Tell whether one more answer is within the budget, and take it."""
         if now - self._second >= 1:
             self._second, self._used = now, 0
         self._used += 1

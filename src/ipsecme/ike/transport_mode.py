@@ -25,7 +25,14 @@ if TYPE_CHECKING:
     from ipsecme.ike.sa import IkeSa
     from ipsecme.wire.ike import TrafficSelector
 
-__all__ = ["Agreed", "between_hosts", "find_policy", "on_address", "read_answer"]
+__all__ = [
+    "Agreed",
+    "between_hosts",
+    "find_transport_policy",
+    "on_address",
+    "read_answer",
+    "tunnel_policy",
+]
 
 Selectors = tuple["TrafficSelector", ...]
 
@@ -83,36 +90,32 @@ def read_answer(
     return agreed
 
 
-def find_policy(
+def find_transport_policy(
     ctx: ExchangeContext,
     candidates: Sequence[ChildConfig],
-    tsi: Sequence[TrafficSelector],
-    tsr: Sequence[TrafficSelector],
+    offered_local: Sequence[TrafficSelector],
+    offered_remote: Sequence[TrafficSelector],
 ) -> tuple[ChildConfig, Agreed] | None:
-    """Return the policy that a request falls under, and the selectors narrowed to it.
+    """Return the policy for transport mode that a request falls under, and what of it is allowed.
 
-    Where transport mode is asked for, policies that allow it are looked up by the addresses that
-    this end sees. Without one the selectors count as they came, for a tunnel (section 2.23.1).
+    Where the peer asks for transport mode, policies that allow it are looked up by the addresses
+    that this end sees. Without one the selectors count as they came, for a tunnel (section 2.23.1).
     """
-    asks = ctx.notify(NotifyType.USE_TRANSPORT_MODE) is not None
-    seen = _as_seen_here(ctx.sa, tuple(tsr), tuple(tsi)) if asks else None
-    if seen is not None:
-        for config in candidates:
-            if config.mode is not Mode.TRANSPORT:
-                continue
+    if ctx.notify(NotifyType.USE_TRANSPORT_MODE) is None:
+        return None
+    seen = _as_seen_here(ctx.sa, tuple(offered_local), tuple(offered_remote))
+    if seen is None:
+        return None
+    for config in candidates:
+        if config.mode is Mode.TRANSPORT:
             local = narrow(seen.local_ts, config.local_ts)
             remote = narrow(seen.remote_ts, config.remote_ts)
             if local and remote:
                 return config, seen._replace(local_ts=local, remote_ts=remote)
-    for config in candidates:
-        allowed = _tunnel_policy(ctx, config)
-        local, remote = narrow(tsr, allowed[0]), narrow(tsi, allowed[1])
-        if local and remote:
-            return config, Agreed(Mode.TUNNEL, local, remote)
     return None
 
 
-def _tunnel_policy(ctx: ExchangeContext, config: ChildConfig) -> tuple[Selectors, Selectors]:
+def tunnel_policy(ctx: ExchangeContext, config: ChildConfig) -> tuple[Selectors, Selectors]:
     """Return what a policy allows in a tunnel: of one for transport mode the two hosts at most."""
     if config.mode is Mode.TUNNEL:
         return local_selectors(config, ctx.internal), remote_selectors(config, ctx.internal)

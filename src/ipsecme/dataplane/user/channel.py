@@ -44,6 +44,7 @@ __all__ = [
     "Remove",
     "Retire",
     "SendIke",
+    "UnknownSpi",
     "UpdatePath",
     "decode",
     "encode",
@@ -126,6 +127,13 @@ class Expiring(NamedTuple):
     spi: int
 
 
+class UnknownSpi(NamedTuple):
+    """From the packet process: ESP came on an SPI that no pair has."""
+
+    spi: int
+    path: Path
+
+
 class CountersPart(NamedTuple):
     """From the packet process: some SAs; the part with totals is the last of its number."""
 
@@ -146,6 +154,7 @@ Message = (
     | Installed
     | ReceivedIke
     | Expiring
+    | UnknownSpi
     | CountersPart
 )
 
@@ -158,7 +167,7 @@ def encode(message: Message) -> bytes:
         case Install(number, pair):
             writer.uint32(number)
             write_pair(writer, pair)
-        case UpdatePath(spi, path):
+        case UpdatePath(spi, path) | UnknownSpi(spi, path):
             writer.uint32(spi)
             write_path(writer, path)
         case Retire(spi) | Remove(spi) | Expiring(spi):
@@ -218,6 +227,7 @@ _DECODERS: dict[int, Callable[[Reader], Message]] = {
     10: lambda r: ReceivedIke(read_path(r), r.rest()),
     11: lambda r: Expiring(r.uint32()),
     12: _read_counters_part,
+    13: lambda r: UnknownSpi(r.uint32(), read_path(r)),
 }
 _KINDS: dict[type, int] = {
     Install: 1,
@@ -232,4 +242,5 @@ _KINDS: dict[type, int] = {
     ReceivedIke: 10,
     Expiring: 11,
     CountersPart: 12,
+    UnknownSpi: 13,
 }

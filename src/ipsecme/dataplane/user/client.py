@@ -188,6 +188,9 @@ class UserDataPlane:
             case ch.Expiring(spi):
                 if self._listener is not None and not self._is_closing:
                     self._listener.expiring(spi)
+            case ch.UnknownSpi(spi, path):
+                if self._listener is not None and not self._is_closing:
+                    self._listener.unknown_spi(spi, path)
             case ch.Ready():
                 _settle(self._ready, "", "")
             case ch.Refused(text):

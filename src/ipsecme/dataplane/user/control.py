@@ -29,6 +29,8 @@ __all__ = ["Control"]
 _BATCH = 64
 _MOST_WAYS = 4096
 _MOST_WAITING = 4096
+_REPORTS_PER_SECOND = 5  # of ESP that is for no SA
+_LAST_RESERVED_SPI = 255
 
 
 class Control:
@@ -50,6 +52,8 @@ class Control:
         self._waiting: deque[bytes] = deque()
         self._ways: dict[Path, Way] = {}
         self._paths: dict[int, Path] = {}
+        self._second = 0.0
+        self._reports = 0
 
     # requests
 
@@ -136,6 +140,15 @@ class Control:
     def expiring(self, spi: int) -> None:
         """Report a pair whose sequence numbers run out."""
         self._tell(ch.Expiring(spi))
+
+    def unknown_spi(self, path: Path, packet: bytes, now: float) -> None:
+        """Report ESP on an SPI that no pair has, a few times a second at most."""
+        if now - self._second >= 1:
+            self._second, self._reports = now, 0
+        self._reports += 1
+        spi = int.from_bytes(packet[:4])
+        if self._reports <= _REPORTS_PER_SECOND and spi > _LAST_RESERVED_SPI:
+            self._send(ch.encode(ch.UnknownSpi(spi, path)), may_wait=False)
 
     def on_writable(self) -> None:
         """Send what waits."""

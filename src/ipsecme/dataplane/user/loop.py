@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ipsecme.dataplane.user.control import Control
-    from ipsecme.dataplane.user.sockets import OuterSockets
+    from ipsecme.dataplane.user.sockets import Ancillary, OuterSockets
     from ipsecme.esp import Processor
 
 __all__ = ["PacketLoop"]
@@ -32,6 +32,8 @@ _BATCH = 64  # packets or calls for one descriptor before the others have their 
 _COALESCED_COST = 4  # as many packets in one call count as one call more
 _LARGEST_DATAGRAM = 65535
 _IPV4_TRAFFIC_CLASS = 1  # its offset
+_IPV4_DESTINATION = slice(16, 20)
+_IKE_PORT = 500
 
 
 class PacketLoop:
@@ -156,13 +158,15 @@ class PacketLoop:
         has_header = sock.family == socket.AF_INET
         receive = sock.recvmsg
         packets: list[bytes] = []
+        origins: list[tuple[bytes, Ancillary, str]] = []
         for _ in range(_BATCH):
             try:
-                data, ancillary, _, _ = receive(_LARGEST_DATAGRAM, ANCILLARY_OCTETS)
+                data, ancillary, _, sender = receive(_LARGEST_DATAGRAM, ANCILLARY_OCTETS)
             except BlockingIOError:
                 break
             except OSError:
                 continue  # an ICMP error about something sent earlier
+            origin = data, ancillary, sender[0]
             if has_header:
                 is_congested = (
                     data[_IPV4_TRAFFIC_CLASS] & CONGESTION_EXPERIENCED == CONGESTION_EXPERIENCED
@@ -174,8 +178,12 @@ class PacketLoop:
                 self._open([data], is_congested=True)
             else:
                 packets.append(data)
+                origins.append(origin)
         strangers = self._open(packets)
         self._processor.note_drop(DropReason.UNKNOWN_SPI, len(strangers))
+        for stranger in strangers[:1]:  # the reports are few, so one of a batch will do
+            origin = origins[next(i for i, packet in enumerate(packets) if packet is stranger)]
+            self._control.unknown_spi(_way_back(*origin), stranger, time.monotonic())
 
     def _open(self, packets: list[bytes], *, is_congested: bool = False) -> list[bytes]:
         """Open ESP packets and deliver what is inside; return what is for no SA."""
@@ -200,3 +208,14 @@ class PacketLoop:
                 self._control.receive_ike(path, packet[len(NON_ESP_MARKER) :])
             elif not is_keepalive(packet):
                 self._processor.note_drop(DropReason.UNKNOWN_SPI)
+                path = Path(local, Transport(sender[0], sender[1]), encapsulated=True)
+                self._control.unknown_spi(path, packet, time.monotonic())
+
+
+def _way_back(data: bytes, ancillary: Ancillary, sender: str) -> Path:
+    """Return the path of an answer to ESP that came without UDP, from the ports of IKE."""
+    if "." in sender:
+        local = socket.inet_ntop(socket.AF_INET, data[_IPV4_DESTINATION])
+    else:
+        local = arrival(ancillary).local
+    return Path(Transport(local, _IKE_PORT), Transport(sender, _IKE_PORT))

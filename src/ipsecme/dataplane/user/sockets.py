@@ -166,8 +166,8 @@ def _ask_for_more(udp: socket.socket, raw: socket.socket, family: int) -> None:
     udp.setsockopt(_SOL_UDP, _UDP_GRO, 1)
     if family == socket.AF_INET6:
         udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         for sock in (udp, raw):
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
     else:
         udp.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)

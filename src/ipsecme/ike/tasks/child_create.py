@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ipsecme.base import Incompatible, PeerError, ProtocolViolation
@@ -16,13 +17,15 @@ from ipsecme.ike.internal_addresses import (
     own_addresses,
     remote_selectors,
 )
+from ipsecme.ike.jobs import CreateChild
+from ipsecme.ike.narrowing import narrow_request, texts
 from ipsecme.ike.state import IkeState
 from ipsecme.ike.tasks.base import Task
 from ipsecme.ike.tasks.init import NONCE_OCTETS
-from ipsecme.ike.transport_mode import Agreed, between_hosts, find_policy, read_answer
+from ipsecme.ike.transport_mode import Agreed, between_hosts, find_transport_policy, read_answer
 from ipsecme.policy.parameters import Mode, SaHalf, SaPair
 from ipsecme.policy.proposal import Choice, choose, confirm, offer
-from ipsecme.policy.selector import contains, narrow, selector_text
+from ipsecme.policy.selector import contains, narrow
 from ipsecme.wire.ike import KePayload, NoncePayload, NotifyPayload, SaPayload, TsPayload
 from ipsecme.wire.numbers import ExchangeType, KeId, NotifyType, PayloadType
 
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from ipsecme.crypto.ke import KeyExchange
     from ipsecme.ike.config import ChildConfig
     from ipsecme.ike.context import ExchangeContext
+    from ipsecme.ike.trigger import Trigger
     from ipsecme.policy.proposal import Proposal
     from ipsecme.wire import ike as wire
     from ipsecme.wire.ike import TrafficSelector
@@ -42,6 +46,10 @@ __all__ = ["ChildCreate"]
 Selectors = tuple["TrafficSelector", ...]
 _SPI_OCTETS = 4
 _RESERVED_SPIS = 256
+_NO_PAIR = (
+    "the peer makes a Child SA for one pair of addresses at a time (SINGLE_PAIR_REQUIRED); write "
+    "one address into local_ts and remote_ts, or let a packet ask for it"
+)
 _MAX_CLOSED = 64  # more Deletes of what we do not know are not worth remembering
 
 
@@ -58,19 +66,23 @@ class ChildCreate(Task):
         "_closed",
         "_failure",
         "_key_exchange",
+        "_more_possible",
         "_nonce",
         "_offer",
         "_outbound_spi",
         "_peer_nonce",
         "_shared",
         "_spi",
+        "_trigger",
         "agreed",
         "config",
         "created",
     )
 
-    def __init__(self, config: ChildConfig | None = None) -> None:
+    def __init__(self, config: ChildConfig | None = None, trigger: Trigger | None = None) -> None:
         self.config = config
+        self._trigger = trigger
+        self._more_possible = False
         self.created: ChildSa | None = None
         self.agreed: Agreed
         self._key_exchange: KeyExchange | None = None
@@ -94,7 +106,13 @@ class ChildCreate(Task):
         local = local_selectors(config, ctx.internal)
         if config.local_assigned and not ctx.internal.assigned:
             local = (*every_address(ctx.connection.request_families), *config.local_ts)
-        return local, remote_selectors(config, ctx.internal)
+        remote = remote_selectors(config, ctx.internal)
+        packet = self._trigger
+        if packet is None:
+            return local, remote
+        if packet.alone:
+            return (packet.local,), (packet.remote,)
+        return _with_first(packet.local, local), _with_first(packet.remote, remote)
 
     def requested_mode(self, config: ChildConfig) -> Mode:
         """Return the mode to ask for."""
@@ -149,7 +167,7 @@ class ChildCreate(Task):
             refusal = NotifyReceived(error)
             if ctx.exchange != ExchangeType.IKE_AUTH:
                 raise refusal
-            ctx.on_commit(lambda: self._report(ctx, refusal))
+            ctx.on_commit(lambda: self._ask_alone_or_report(ctx, refusal))
             return
         try:
             self._accept(ctx, self.config)
@@ -169,6 +187,8 @@ class ChildCreate(Task):
         tsr = ctx.find_role(TsPayload, PayloadType.TSr)
         if sa_payload is None or tsi is None or tsr is None:
             raise ProtocolViolation("the response lacks SA, TSi or TSr")
+        if ctx.notify(NotifyType.ADDITIONAL_TS_POSSIBLE) is not None:
+            ctx.sa.services.counters["additional_ts_possible"] += 1
         choice = confirm(sa_payload.proposals, self._offer, _SPI_OCTETS)
         self._outbound_spi = _peer_spi(choice.proposal)
         self._finish_key_exchange(ctx, choice.ke)
@@ -179,7 +199,7 @@ class ChildCreate(Task):
             if not answered or not all(contains(offered, selector) for selector in answered):
                 raise Refused(
                     NotifyType.TS_UNACCEPTABLE,
-                    f"the peer widened the selectors to {_texts(answered)} from {_texts(offered)}",
+                    f"the peer widened the selectors to {texts(answered)} from {texts(offered)}",
                 )
         if config.local_assigned:
             local = narrow(agreed.local_ts, local_selectors(config, ctx.internal))
@@ -187,7 +207,7 @@ class ChildCreate(Task):
         if not agreed.local_ts:
             raise Refused(
                 NotifyType.TS_UNACCEPTABLE,
-                f"the address that the peer assigned is not in its {_texts(tsi.ranges())}",
+                f"the address that the peer assigned is not in its {texts(tsi.ranges())}",
             )
         if ctx.exchange != ExchangeType.IKE_AUTH:
             nonce = ctx.find(NoncePayload)
@@ -228,10 +248,21 @@ class ChildCreate(Task):
             return
         if ctx.exchange == ExchangeType.IKE_AUTH:
             return  # the IKE SA itself failed, and says so
-        self._report(ctx, error)
+        self._ask_alone_or_report(ctx, error)
         if ctx.find(SaPayload) is not None:
             # The peer holds its half of a Child SA that we cannot accept; it knows our SPI.
             ctx.sa.delete_unborn_child(self._spi, ctx.now)
+
+    def _ask_alone_or_report(self, ctx: ExchangeContext, error: PeerError) -> None:
+        """Ask for the packet's own pair of addresses if the peer wants that (section 2.9)."""
+        config, packet = self.config, self._trigger
+        kind = error.notify.type if isinstance(error, NotifyReceived) else None
+        if kind != NotifyType.SINGLE_PAIR_REQUIRED or config is None:
+            self._report(ctx, error)
+        elif packet is None or packet.alone:
+            self._report(ctx, Refused(NotifyType.SINGLE_PAIR_REQUIRED, _NO_PAIR))
+        else:
+            ctx.sa.queue(CreateChild(config, replace(packet, alone=True)), ctx.now)
 
     def note_closed(self, spi: bytes) -> None:
         """Note a Delete for what may be ours: it can overtake the answer with the SPI."""
@@ -263,9 +294,9 @@ class ChildCreate(Task):
         tsi = ctx.find_role(TsPayload, PayloadType.TSi)
         tsr = ctx.find_role(TsPayload, PayloadType.TSr)
         if sa_payload is None or tsi is None or tsr is None:
-            if ctx.exchange == ExchangeType.IKE_AUTH:
-                raise Refused(NotifyType.NO_ADDITIONAL_SAS, "the peer asks for no Child SA")
-            raise ProtocolViolation("the request lacks SA, TSi or TSr")
+            if ctx.exchange != ExchangeType.IKE_AUTH or ctx.connection.childless == "never":
+                raise ProtocolViolation("the request lacks SA, TSi or TSr")
+            raise Refused(NotifyType.NO_ADDITIONAL_SAS, "the peer asks for no Child SA")
         if sa_payload.proposals[0].number != 1:
             raise ProtocolViolation("the first proposal's number is not 1")
         if len(ctx.sa.children) >= ctx.connection.max_children and self.replaced_spi() is None:
@@ -275,8 +306,7 @@ class ChildCreate(Task):
             )
         if ctx.refusal is not None:
             raise ctx.refusal
-        config = self._match(ctx, tsi.ranges(), tsr.ranges())
-        self.config = config
+        self.config = config = self._match(ctx, tsr.ranges(), tsi.ranges())
         self._choice = choose(sa_payload.proposals, self.proposals(ctx, config), _SPI_OCTETS)
         self._outbound_spi = _peer_spi(self._choice.proposal)
         if ctx.exchange != ExchangeType.IKE_AUTH:
@@ -287,25 +317,17 @@ class ChildCreate(Task):
         return ctx.connection.children
 
     def _match(
-        self,
-        ctx: ExchangeContext,
-        tsi: list[TrafficSelector],
-        tsr: list[TrafficSelector],
+        self, ctx: ExchangeContext, local: list[TrafficSelector], remote: list[TrafficSelector]
     ) -> ChildConfig:
         candidates = self.candidates(ctx)
-        found = find_policy(ctx, candidates, tsi, tsr)
+        found = find_transport_policy(ctx, candidates, local, remote)
         if found is not None:
             config, self.agreed = found
             return config
-        ours = "; ".join(
-            f"{_texts(local_selectors(c, ctx.internal))} to "
-            f"{_texts(remote_selectors(c, ctx.internal))} in {c.mode.value} mode"
-            for c in candidates
-        )
-        raise Refused(
-            NotifyType.TS_UNACCEPTABLE,
-            f"the peer offers {_texts(tsr)} to {_texts(tsi)}; configured here is {ours}",
-        )
+        narrowed = narrow_request(ctx, candidates, local, remote)
+        self.agreed = Agreed(Mode.TUNNEL, narrowed.local, narrowed.remote)
+        self._more_possible = narrowed.more
+        return narrowed.config
 
     def _read_key_exchange(self, ctx: ExchangeContext, method: KeId) -> None:
         nonce = ctx.find(NoncePayload)
@@ -351,6 +373,8 @@ class ChildCreate(Task):
                 ctx.out.append(KePayload(self._key_exchange.method, self._key_exchange.public))
         ctx.out.append(TsPayload(PayloadType.TSi, self.agreed.remote_ts))
         ctx.out.append(TsPayload(PayloadType.TSr, self.agreed.local_ts))
+        if self._more_possible:
+            ctx.out.append(NotifyPayload(NotifyType.ADDITIONAL_TS_POSSIBLE))
         self._create(ctx, config, self._choice, Nonces(self._peer_nonce, self._nonce))
 
     # both
@@ -400,12 +424,13 @@ class ChildCreate(Task):
         ctx.sa.services.publish(event)
 
 
+def _with_first(first: TrafficSelector, others: Selectors) -> Selectors:
+    """Put the selector of a packet first; said twice it would say nothing."""
+    return (first, *(selector for selector in others if selector != first))
+
+
 def _peer_spi(proposal: wire.Proposal) -> int:
     spi = int.from_bytes(proposal.spi)
     if spi < _RESERVED_SPIS:
         raise ProtocolViolation(f"ESP SPI {spi} is reserved (RFC 4303, section 2.1)")
     return spi
-
-
-def _texts(selectors: Sequence[TrafficSelector]) -> str:
-    return ", ".join(selector_text(s) for s in selectors) or "nothing"

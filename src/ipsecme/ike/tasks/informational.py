@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
+from ipsecme.ike.jobs import CreateChild
 from ipsecme.ike.state import ChildState
 from ipsecme.ike.succession import hand_over
 from ipsecme.ike.tasks.base import Task
@@ -15,22 +17,29 @@ if TYPE_CHECKING:
     from ipsecme.ike.child import ChildSa
     from ipsecme.ike.context import ExchangeContext
 
-__all__ = ["DeleteChild", "DeleteIke", "Inform", "Liveness", "ReportFailure"]
+__all__ = ["DeleteChild", "DeleteIke", "Inform", "InvalidSpi", "Liveness", "ReportFailure"]
 
 
 class Inform(Task):
     """The peer's INFORMATIONAL requests: Deletes are collected first and carried out last."""
 
-    __slots__ = ("_closed", "_ends", "_unknown")
+    __slots__ = ("_closed", "_ends", "_lost", "_unknown")
 
     def read_request(self, ctx: ExchangeContext) -> None:
         """Note what the peer closes."""
         self._closed: list[ChildSa] = []
+        self._lost: list[ChildSa] = []
         self._unknown: list[bytes] = []
         self._ends = ""
         for payload in ctx.inside:
             if isinstance(payload, DeletePayload):
                 self._read_delete(ctx, payload)
+        self._lost = [
+            child
+            for notify in ctx.notifies(NotifyType.INVALID_SPI)
+            if (child := ctx.sa.children.find_outbound(int.from_bytes(notify.data[:4])))
+            if child.is_current
+        ]
         failure = ctx.notify(NotifyType.AUTHENTICATION_FAILED)
         if failure is not None:
             self._ends = "authentication_failed"
@@ -57,8 +66,18 @@ class Inform(Task):
         ours = [c.spi.to_bytes(4) for c in self._closed if c.state is not ChildState.CLOSING]
         if ours:
             ctx.out.append(DeletePayload(ProtocolId.ESP, tuple(ours)))
+        for lost in self._lost:
+            if lost not in self._closed:
+                ctx.on_commit(partial(_make_anew, ctx, lost))
         closed, unknown = self._closed, self._unknown
         ctx.on_commit(lambda: _close_all(ctx, closed, unknown))
+
+
+def _make_anew(ctx: ExchangeContext, child: ChildSa) -> None:
+    """Replace a Child SA of which the peer, authenticated, says that it has lost it."""
+    ctx.sa.services.counters["child_sas_lost_by_peer"] += 1
+    ctx.sa.children.delete(child, "lost_by_peer", ctx.now)
+    ctx.sa.queue(CreateChild(child.config), ctx.now)
 
 
 def _close_all(ctx: ExchangeContext, closed: list[ChildSa], unknown: list[bytes]) -> None:
@@ -152,6 +171,19 @@ class ReportFailure(Task):
     def read_response(self, ctx: ExchangeContext) -> None:
         """End."""
         ctx.on_commit(lambda: ctx.sa.finish(ctx.now))
+
+
+class InvalidSpi(Task):
+    """Tells the peer that it sends ESP on an SPI that is not ours (section 1.5)."""
+
+    __slots__ = ("_spi",)
+
+    def __init__(self, spi: int) -> None:
+        self._spi = spi
+
+    def build_request(self, ctx: ExchangeContext) -> None:
+        """Write INVALID_SPI; the SPI is the notification's data."""
+        ctx.out.append(NotifyPayload(NotifyType.INVALID_SPI, self._spi.to_bytes(4)))
 
 
 class Liveness(Task):
