@@ -452,7 +452,7 @@ def test_every_encoding_of_cert_is_ignored_or_refused(monkeypatch: pytest.Monkey
     for number in range(256):
         for body in (good, b"", bytes(50)):
             sent = [CertPayload(CertEncoding.of(number), body)]
-            monkeypatch.setattr("ipsecme.ike.tasks.authenticate.shown", lambda *_, s=sent: s)
+            monkeypatch.setattr("ipsecme.ike.tasks.authenticate.shown", lambda *_, s=sent, **__: s)
             pair = Pair(a=a_peer(), b=b_peer())
             pair.initiate()
             pair.drive(0.1)

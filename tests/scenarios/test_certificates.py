@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,6 +25,7 @@ from support.certificates import authority, key, leaf
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ipsecme.lab.host import Host
     from ipsecme.lab.network import Lab
 
 pytestmark = [pytest.mark.root, pytest.mark.interop, pytest.mark.slow]
@@ -113,6 +116,53 @@ def test_the_one_of_two_certificates_that_strongswan_asks_for(lab: Lab, we_call:
     story.bring_up(by=ours if we_call else strongswan)
     story.ping()
     assert "with RSA" in strongswan.log_text()
+
+
+@pytest.mark.requirement("R7296-196", "R7296-197")
+@pytest.mark.parametrize("we_call", [True, False], ids=["we-call", "strongswan-calls"])
+def test_certificates_by_url_in_both_directions(lab: Lab, we_call: bool) -> None:
+    """Neither end sends its certificate; both fetch the other's from a web server."""
+    root = root_of()
+    west, east = two_sites(lab)
+    mine, theirs = made(root, west.identity), made(root, east.identity)
+    pages = west.host.folder / "pages"
+    pages.mkdir()
+    for credential in (mine, theirs):
+        der = x509.load_pem_x509_certificate(credential.certificates[0].encode()).public_bytes(
+            Encoding.DER
+        )
+        (pages / hashlib.sha1(der, usedforsecurity=False).hexdigest()).write_bytes(der)
+    own = x509.load_pem_x509_certificate(mine.certificates[0].encode())
+    own_page = hashlib.sha1(own.public_bytes(Encoding.DER), usedforsecurity=False).hexdigest()
+    server = west.host.start(
+        "pages",
+        [sys.executable, "-m", "http.server", "8080", "--directory", str(pages)],
+    )
+    wait_until(lambda: is_open(west.host, 8080), "the web server to listen", seconds=10)
+    base = f"http://{west.address}:8080/"
+    ours = Ipsecme(
+        west,
+        TUNNEL,
+        remote=east,
+        credential=mine,
+        settings={"cert_url": base + own_page, "cert_fetch": "any"},
+    )
+    strongswan = StrongSwan(east, TUNNEL, remote=west, credential=theirs, certificates_at=base)
+
+    try:
+        story = Story(lab, ours, strongswan)
+        story.bring_up(by=ours if we_call else strongswan)
+        story.ping()
+    finally:
+        server.stop()
+    asked = server.log_text()
+    for page in pages.iterdir():
+        assert f"GET /{page.name}" in asked, asked
+    assert "fetched certificate" in strongswan.log_text()
+
+
+def is_open(host: Host, port: int) -> bool:
+    return f":{port}" in host.run(["ss", "-Hltn"])
 
 
 class Refusal(NamedTuple):

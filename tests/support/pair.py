@@ -15,9 +15,17 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ipsecme.base import MalformedMessage, Path, Secret, Transport
+from ipsecme.crypto.certificate_bundle import LocationUnfit
 from ipsecme.crypto.protection import IntegrityFailure
 from ipsecme.daemon.certificates import ChainChecker
-from ipsecme.ike.commands import CheckChain, InstallSa, RemoveSa, RetireSa, UpdatePath
+from ipsecme.ike.commands import (
+    CheckChain,
+    FetchCertificates,
+    InstallSa,
+    RemoveSa,
+    RetireSa,
+    UpdatePath,
+)
 from ipsecme.ike.config import (
     AdmissionConfig,
     ChildConfig,
@@ -114,6 +122,8 @@ class Node:
         self.retired: set[int] = set()
         self.refuse_installs = False
         self.questions: list[CheckChain] = []
+        self.lookups: list[FetchCertificates] = []
+        self.web: dict[str, bytes] = {}  # what URLs give
         self.answers_questions = True
 
     def drain(self, now: float) -> list[Datagram]:
@@ -123,10 +133,8 @@ class Node:
         failed = []
         while (command := self.endpoint.next_command()) is not None:
             match command:
-                case CheckChain():
-                    self.questions.append(command)
-                    if self.answers_questions:
-                        self.answer(now)
+                case CheckChain() | FetchCertificates():
+                    self.take_question(command, now)
                 case InstallSa(pair):
                     assert pair.spi not in self.sad
                     if self.refuse_installs:
@@ -147,10 +155,28 @@ class Node:
             self.endpoint.handle_install_failed(spi, "no memory", now)
         return datagrams + (self.drain(now) if failed else [])
 
+    def take_question(self, question: CheckChain | FetchCertificates, now: float) -> None:
+        """Keep a question, and answer it unless the test wants to."""
+        if isinstance(question, CheckChain):
+            self.questions.append(question)
+            reply = self.answer
+        else:
+            self.lookups.append(question)
+            reply = self.look_up
+        if self.answers_questions:
+            reply(now)
+
     def answer(self, now: float) -> None:
         """Answer the last question as the daemon does, on the first of June 2030."""
         question = self.questions[-1]
         self.endpoint.answer(question.number, ChainChecker().check(question, AT), now)
+
+    def look_up(self, now: float) -> None:
+        """Answer the last lookup from `web`."""
+        question = self.lookups[-1]
+        contents = tuple(self.web.get(location.url) for location in question.locations)
+        answer = LocationUnfit("no such page") if None in contents else contents
+        self.endpoint.answer(question.number, answer, now)
 
     def names(self) -> list[str]:
         """Return the kinds of events so far."""

@@ -1,6 +1,6 @@
 """``ipsecme pki``: a certificate authority of one's own, with no other tool needed.
 
-ipsecme pki ca, issue NAME, revoke NAME, crl, ocsp NAME, show FILE
+ipsecme pki ca, issue NAME, revoke NAME, crl, ocsp NAME, publish FILE, show FILE
 """
 
 from __future__ import annotations
@@ -149,6 +149,29 @@ def ocsp(
     typer.echo(
         f"on that host:  ocsp_own = [{_quoted(path.name)}];  "
         f"or on the others:  ocsp = [{_quoted(path.name)}]"
+    )
+
+
+@pki.command()
+@guarded
+def publish(
+    context: typer.Context,  # noqa: ARG001 - for `guarded`
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A PEM file with certificates.")],
+    as_json: Json = False,
+) -> None:
+    """Write a certificate in the forms that a web server may give to peers."""
+    from ipsecme.pki.store import publish  # noqa: PLC0415 - takes long
+
+    one, bundle, location = publish(file)
+    if as_json:
+        digest = location.digest.hex()
+        print_json({"certificate": str(one), "bundle": str(bundle), "sha1": digest})
+        return
+    typer.echo(f"wrote {one} and {bundle}")
+    typer.echo(
+        f"put one of them on a web server, and where {file.name} is used add\n"
+        f"  cert_url = {_quoted(f'http://SERVER/{one.name}')}  or  "
+        f"cert_bundle_url = {_quoted(f'http://SERVER/{bundle.name}')}"
     )
 
 

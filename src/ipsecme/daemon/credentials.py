@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ipsecme.base import PeerError
+from ipsecme.crypto.certificate_bundle import Location, LocationUnfit, encode_bundle
 from ipsecme.crypto.certificate_ocsp import OcspResponse
 from ipsecme.crypto.certificate_path import authorities_above
 from ipsecme.crypto.signature_keys import SigningKey
@@ -59,6 +60,7 @@ def load_credentials(
     made = tuple(_credential(path, found, keys, authorities) for path, found in shown.items())
     if table.ocsp_own:
         made = tuple(_with_ocsp(credential, table.ocsp_own, folder) for credential in made)
+    made = _with_locations(table, made)
     _require_use(keys, given, made)
     for credential in made:
         warn_of_date(credential.certificates[0], warnings)
@@ -130,6 +132,28 @@ def _require_use(
             raise KeyRejected(
                 "key", f"the key in {path} belongs to none of the certificates in cert; remove it"
             )
+
+
+def _with_locations(table: ConnectionTable, made: tuple[Credential, ...]) -> tuple[Credential, ...]:
+    """Note where peers find our certificates: one URL for each, in the order of `cert`."""
+    key = "cert_url" if table.cert_url else "cert_bundle_url"
+    urls = table.cert_url or table.cert_bundle_url
+    if urls is None:
+        return made
+    if len(urls) != len(made):
+        raise KeyRejected(key, f"{len(urls)} URLs for {len(made)} certificates; name one for each")
+    located = []
+    for url, credential in zip(urls, made, strict=True):
+        ders = [certificate.der for certificate in credential.certificates]
+        is_bundle = key == "cert_bundle_url"
+        content = encode_bundle(ders) if is_bundle else ders[0]
+        try:
+            location = Location.of(content, url, is_bundle=is_bundle)
+            Location.decode(location.encode(), is_bundle=is_bundle)
+        except (LocationUnfit, UnicodeEncodeError) as error:
+            raise KeyRejected(key, f"no peer could use it: {error}") from None
+        located.append(replace(credential, location=location))
+    return tuple(located)
 
 
 def _with_ocsp(credential: Credential, names: Sequence[str], folder: Path) -> Credential:

@@ -16,16 +16,24 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ipsecme.base import IpsecmeError
-from ipsecme.daemon.certificates import ChainChecker
+from ipsecme.daemon.answers import Answers
 from ipsecme.daemon.log import log
 from ipsecme.daemon.own_ocsp import OwnCertificate, OwnOcsp
-from ipsecme.ike.commands import CheckChain, InstallSa, RemoveSa, RetireSa, UpdatePath
+from ipsecme.ike.commands import (
+    CheckChain,
+    FetchCertificates,
+    InstallSa,
+    RemoveSa,
+    RetireSa,
+    UpdatePath,
+)
 from ipsecme.ike.events import Event, IkeKeysDerived
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ipsecme.base import Path
+    from ipsecme.daemon.answers import Question
     from ipsecme.daemon.keylog import KeyLog
     from ipsecme.dataplane import Counters, DataPlane
     from ipsecme.ike.commands import Command
@@ -69,12 +77,11 @@ class Driver:
         self.endpoint = endpoint
         self.data_plane = data_plane
         self._send_from_ike_port = send
-        self._checker = ChainChecker()
-        self._fetches: set[asyncio.Future[None]] = set()
         self._readers: list[Reader] = []
         self._on_lost = on_lost
         self._key_log = key_log
         self._loop = asyncio.get_running_loop()
+        self._answers = Answers(self._answer_later)
         self.started_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._armed_at: float | None = None
@@ -157,11 +164,12 @@ class Driver:
         """Do nothing any more."""
         if self._timer is not None:
             self._timer.cancel()
-        waiting = [*self._pending.values(), *self._fetches]
+        await self._answers.stop()
+        waiting: list[asyncio.Future[None]] = [*self._pending.values()]
         for task in self._background:
             task.cancel()
             waiting.append(task)
-        for future in (*self._pending.values(), *self._fetches):
+        for future in self._pending.values():
             future.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
 
@@ -191,7 +199,7 @@ class Driver:
 
     def _carry_out(self, command: Command) -> None:
         match command:
-            case CheckChain():
+            case CheckChain() | FetchCertificates():
                 self._answer(command)
             case InstallSa(pair):
                 self._install(pair)
@@ -202,25 +210,14 @@ class Driver:
             case UpdatePath(spi, path):
                 self.data_plane.update_path(spi, path)
 
-    def _answer(self, question: CheckChain) -> None:
-        """Answer at once, or when the CRLs that are missing were fetched."""
-        urls = self._checker.missing(question, self._loop.time())
-        if not urls:
-            answer = self._checker.check(question)
+    def _answer(self, question: Question) -> None:
+        """Answer at once; where that takes time, `_answer_later` follows."""
+        answer = self._answers.take(question)
+        if answer is not None:
             self._feed(self.endpoint.answer, question.number, answer, self._loop.time())
-            return
-        fetch = asyncio.ensure_future(self._checker.fetch(urls, self._loop.time()))
-        self._fetches.add(fetch)
-        fetch.add_done_callback(functools.partial(self._on_fetched, question))
 
-    def _on_fetched(self, question: CheckChain, done: asyncio.Future[None]) -> None:
-        self._fetches.discard(done)
-        if done.cancelled():
-            return
-        if (error := done.exception()) is not None:
-            log.error("internal_error", msg=f"{error!r}; please report this")
-        answer = self._checker.check(question)
-        self._feed(self.endpoint.answer, question.number, answer, self._loop.time())
+    def _answer_later(self, number: int, answer: object) -> None:
+        self._feed(self.endpoint.answer, number, answer, self._loop.time())
         self._drain()
 
     def _install(self, pair: SaPair) -> None:

@@ -116,6 +116,7 @@ IkeProposal = Annotated[str, _checked(lambda text: parse_proposal(text, Protocol
 EspProposal = Annotated[str, _checked(lambda text: parse_proposal(text, ProtocolId.ESP))]
 FilePath = Annotated[Path, BeforeValidator(_path)]
 FilePaths = Annotated[list[FilePath], BeforeValidator(_several), Field(min_length=1, max_length=16)]
+Urls = Annotated[list[str], BeforeValidator(_several), Field(min_length=1, max_length=16)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Window = Annotated[int, Field(ge=32, le=65536)]
 Selectors = Annotated[list[Selector], Field(min_length=1, max_length=64)]
@@ -166,6 +167,9 @@ class ConnectionTable(_Table):
     key: FilePaths | None = None
     password_file: FilePath | None = None
     ca: Annotated[list[FilePath], Field(min_length=1, max_length=64)] | None = None
+    cert_url: Urls | None = None
+    cert_bundle_url: Urls | None = None
+    cert_fetch: Literal["off", "public", "any"] | None = None
     remote_cert: FilePath | None = None
     remote_key: FilePath | None = None
     local_auth: Literal["null"] | None = None
@@ -255,11 +259,14 @@ class ConnectionTable(_Table):
         news = ("crl", "ocsp", "ocsp_responder", "ocsp_max_age")
         if (found := self._given(*news)) and not (self.ca or self.remote_cert):
             return f"{found[0]} is about certificates of the peer; add ca, too"
-        for key in ("revocation", "crl_fetch", "ocsp_fetch"):
+        for key in ("revocation", "crl_fetch", "ocsp_fetch", "cert_fetch"):
             if getattr(self, key) not in (None, "off") and not self.ca:
                 return f"{key} is about certificates under an authority; add ca, too"
-        if self.ocsp_own and not self.cert:
-            return "ocsp_own is about our own certificate; add cert, too"
+        for key in self._given("ocsp_own", "cert_url", "cert_bundle_url"):
+            if not self.cert:
+                return f"{key} is about our own certificate; add cert, too"
+        if self.cert_url and self.cert_bundle_url:
+            return "cert_url and cert_bundle_url are given; keep one"
         return None
 
     @property

@@ -38,7 +38,13 @@ def load_trust(table: ConnectionTable, folder: Path, warnings: list[str]) -> Tru
     if table.remote_cert is not None:
         pinned = read_certificates("remote_cert", folder / table.remote_cert)
     keys = [read_public(folder / table.remote_key)] if table.remote_key else []
-    return Trust(tuple(authorities), tuple(pinned), tuple(keys), _revocation(table, folder))
+    return Trust(
+        tuple(authorities),
+        tuple(pinned),
+        tuple(keys),
+        _revocation(table, folder),
+        table.cert_fetch or "off",
+    )
 
 
 def _revocation(table: ConnectionTable, folder: Path) -> Revocation:

@@ -7,15 +7,24 @@ before its answer leaves (RFC 7296, section 2.8).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from ipsecme.base import Path
     from ipsecme.crypto.certificate import Certificate
+    from ipsecme.crypto.certificate_bundle import Location
     from ipsecme.ike.auth.trust import Trust
     from ipsecme.policy.parameters import SaPair
 
-__all__ = ["CheckChain", "Command", "InstallSa", "RemoveSa", "RetireSa", "UpdatePath"]
+__all__ = [
+    "CheckChain",
+    "Command",
+    "FetchCertificates",
+    "InstallSa",
+    "RemoveSa",
+    "RetireSa",
+    "UpdatePath",
+]
 
 
 class InstallSa(NamedTuple):
@@ -59,4 +68,19 @@ class CheckChain(NamedTuple):
     ocsp: tuple[bytes, ...] = ()
 
 
-Command = CheckChain | InstallSa | RetireSa | RemoveSa | UpdatePath
+class FetchCertificates(NamedTuple):
+    """Get what lies at these locations; call `Endpoint.answer` with the number.
+
+    The answer is a tuple of the contents, in this order, or a `LocationUnfit` that says why not.
+    The peer, at the address `remote`, is not authenticated. `reach` says whether only public
+    addresses may be contacted for it.
+    """
+
+    number: int
+    connection: str
+    remote: str
+    reach: Literal["public", "any"]
+    locations: tuple[Location, ...]
+
+
+Command = CheckChain | FetchCertificates | InstallSa | RetireSa | RemoveSa | UpdatePath

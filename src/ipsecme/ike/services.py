@@ -83,6 +83,11 @@ class Services:
         self.ocsp: dict[Certificate, bytes] = {}  # what proves that ours are not revoked
         self._midnight: dt.datetime | None = None  # the time of day at monotonic zero
 
+    @property
+    def is_besieged(self) -> bool:
+        """True while strangers must show a COOKIE (RFC 7296, section 2.6)."""
+        return len(self.registry.half_open) > self.config.admission.cookie_threshold
+
     def set_wall_clock(self, wall: dt.datetime, now: float) -> None:
         """Learn what time of day it is at a monotonic time."""
         self._midnight = wall - dt.timedelta(seconds=now)

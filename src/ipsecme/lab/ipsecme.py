@@ -18,6 +18,8 @@ from ipsecme.lab.peer import ChildSaView, Credential, IkeSaView, Site, Tunnel
 from ipsecme.lab.wait import patience
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ipsecme import control
     from ipsecme.lab.process import Process
 
@@ -43,12 +45,15 @@ class Ipsecme:
         remote: Site,
         credential: Credential | None = None,
         also: Credential | None = None,
+        settings: Mapping[str, object] | None = None,
     ) -> None:
         self.site = site
         self.folder = site.host.folder / "ipsecme"
         self.control = self.folder / "control.sock"
         self._files = _files(credential, also)
-        self._connection = render_tunnel(tunnel, local=site, remote=remote, files=self._files)
+        self._connection = render_tunnel(
+            tunnel, local=site, remote=remote, files=self._files, also=settings
+        )
         self._process: Process | None = None
 
     def start(self) -> None:
@@ -173,8 +178,18 @@ def _files(credential: Credential | None, also: Credential | None = None) -> _Fi
     return found
 
 
-def render_tunnel(tunnel: Tunnel, *, local: Site, remote: Site, files: _Files | None = None) -> str:
-    """Return the tunnel as a `[connections.…]` table of the configuration file."""
+def render_tunnel(
+    tunnel: Tunnel,
+    *,
+    local: Site,
+    remote: Site,
+    files: _Files | None = None,
+    also: Mapping[str, object] | None = None,
+) -> str:
+    """Return the tunnel as a `[connections.…]` table of the configuration file.
+
+    `also` has settings that only this daemon knows.
+    """
     settings: dict[str, object] = {
         "local": local.address,
         "remote": remote.reachable_as or "any",
@@ -193,7 +208,7 @@ def render_tunnel(tunnel: Tunnel, *, local: Site, remote: Site, files: _Files | 
     }
     for key, texts in (files or {}).items():
         settings[key] = list(texts)
-    return _render_table(f"connections.{_CONNECTION}", settings)
+    return _render_table(f"connections.{_CONNECTION}", {**settings, **(also or {})})
 
 
 def _render_table(name: str, settings: dict[str, object]) -> str:

@@ -35,15 +35,28 @@ _PLUGINS: Final = (
 
 
 class StrongSwan:
-    """A charon daemon at `site` with one tunnel to the site `remote`."""
+    """A charon daemon at `site` with one tunnel to the site `remote`.
+
+    With `certificates_at`, an URL that ends with a slash, it names its certificate by SHA-1 and URL
+    and follows such names.
+    """
 
     def __init__(
-        self, site: Site, tunnel: Tunnel, *, remote: Site, credential: Credential | None = None
+        self,
+        site: Site,
+        tunnel: Tunnel,
+        *,
+        remote: Site,
+        credential: Credential | None = None,
+        certificates_at: str | None = None,
     ) -> None:
         self.site = site
         self.folder = site.host.folder / "strongswan"
         self._credential = credential
         self._configuration = render_tunnel(tunnel, local=site, remote=remote)
+        self._follows_urls = certificates_at is not None
+        if certificates_at is not None:
+            self._configuration += _authority_at(certificates_at)
         self._control = self.folder / "vici.sock"
         self._settings = self.folder / "strongswan.conf"
         self._process: Process | None = None
@@ -52,7 +65,9 @@ class StrongSwan:
         """Start charon, wait until it answers, and load the tunnel."""
         self.folder.mkdir()
         log = self.folder / "charon.log"
-        self._settings.write_text(_render_settings(self._control, log))
+        self._settings.write_text(
+            _render_settings(self._control, log, follows_urls=self._follows_urls)
+        )
         (self.folder / "swanctl.conf").write_text(self._configuration)
         if self._credential is not None:
             _write_credential(self.folder, self._credential)
@@ -217,10 +232,23 @@ def _setting(name: str, seconds: int | None) -> str:
     return "" if seconds is None else f"{name} = {seconds}s"
 
 
-def _render_settings(control: Path, log: Path) -> str:
+def _authority_at(url: str) -> str:
+    """Say under which URL certificates of the authority lie, each named by its SHA-1."""
+    return f"""
+authorities {{
+  ca {{
+    cacert = 0.pem
+    cert_uri_base = {url}
+  }}
+}}
+"""
+
+
+def _render_settings(control: Path, log: Path, *, follows_urls: bool) -> str:
     return f"""\
 charon-systemd {{
-  load = {_PLUGINS}
+  load = {_PLUGINS}{" curl" if follows_urls else ""}
+  hash_and_url = {"yes" if follows_urls else "no"}
   plugins {{
     vici {{
       socket = unix://{control}

@@ -4,6 +4,7 @@
     NAME.pem  NAME.key      what it issued, together for the host NAME
     ca.crl                  what it revoked
     NAME.ocsp               what OCSP says about NAME.pem, in DER
+    NAME.cer  NAME.bundle   NAME.pem in the forms that peers fetch by URL
     index.json              serial numbers, names, dates
 
 All files have mode 0600. Time is given as an argument.
@@ -26,7 +27,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from ipsecme.base import ConfigError
+from ipsecme.base import ConfigError, PeerError
+from ipsecme.crypto.certificate import Certificate
+from ipsecme.crypto.certificate_bundle import Location, encode_bundle
 from ipsecme.crypto.certificate_issue import (
     Authority,
     KeyType,
@@ -48,7 +51,7 @@ if TYPE_CHECKING:
         CertificateIssuerPrivateKeyTypes,
     )
 
-__all__ = ["Entry", "Store"]
+__all__ = ["Entry", "Store", "publish"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -203,6 +206,24 @@ class Store:
 
     def _write_index(self, index: _Index) -> None:
         write_over(self._path("index.json"), _encode(index))
+
+
+def publish(path: Path) -> tuple[Path, Path, Location]:
+    """Write what peers may fetch beside a PEM file: its first certificate, and all as a bundle.
+
+    Return both files in DER and the SHA-1 and name of the first. Authorities that vouch for
+    themselves are left out of the bundle: peers have them.
+    """
+    try:
+        found = [Certificate(c) for c in x509.load_pem_x509_certificates(read_file(path))]
+    except (ValueError, PeerError) as error:
+        raise ConfigError(f"{path} holds no certificates in PEM: {error}") from None
+    first, *others = found
+    between = [c.der for c in others if not c.is_self_issued]
+    one, bundle = path.with_suffix(".cer"), path.with_suffix(".bundle")
+    write_over(one, first.der)
+    write_over(bundle, encode_bundle([first.der, *between]))
+    return one, bundle, Location.of(first.der, one.name, is_bundle=False)
 
 
 def _encode(index: _Index) -> bytes:

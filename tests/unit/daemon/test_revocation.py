@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from ipsecme.crypto.certificate_issue import make_crl
 from ipsecme.crypto.certificate_path import PathRefused, TrustedPath
 from ipsecme.crypto.signature_keys import SigningKey
+from ipsecme.daemon.answers import Answers
 from ipsecme.daemon.certificates import ChainChecker
 from ipsecme.daemon.fetch import Fetcher, FetchFailed
 from ipsecme.daemon.revocation import NewsUrls, Url
@@ -299,7 +300,8 @@ def test_a_server_that_never_answers_delays_nobody_else() -> None:
             Node(wire, address, endpoint, MemoryDataPlane(network, (address,)))
             for address, endpoint in zip((WEST, EAST, NORTH), made, strict=True)
         )
-        east.driver._checker = ChainChecker(NewsUrls(Fetcher(seconds=1.0)))
+        checker = ChainChecker(NewsUrls(Fetcher(seconds=1.0)))
+        east.driver._answers = Answers(east.driver._answer_later, checker=checker)
         nodes = (west, east, north)
         for node in nodes:
             await node.start()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ipsecme.crypto.signature import NoCommonScheme, require_scheme
 from ipsecme.ike.auth.identity import mismatch
-from ipsecme.ike.auth.presented import authorities_of, encodings_of
+from ipsecme.ike.auth.presented import authorities_of, encodings_of, looks_up
 from ipsecme.wire.numbers import CertEncoding
 
 if TYPE_CHECKING:
@@ -31,13 +31,14 @@ class PeerWishes:
     """What the peer said that it verifies, and what it asks for.
 
     `authorities` are the SHA-1 of the keys that it trusts, `encodings` those of its CERTREQ, and
-    `named` is whom it wants to speak to (IDr), where it says so.
+    `named` is whom it wants to speak to (IDr), where it says so. With `lookup` it follows URLs.
     """
 
     hashes: frozenset[HashId] = frozenset()
     authorities: frozenset[bytes] = frozenset()
     encodings: frozenset[CertEncoding] = frozenset()
     named: Identity | None = None
+    lookup: bool = False
 
     def heard(self, payloads: Iterable[Payload], named: Identity | None = None) -> PeerWishes:
         """Return these wishes with what a message adds to them."""
@@ -47,6 +48,7 @@ class PeerWishes:
             authorities=self.authorities | authorities_of(payloads),
             encodings=self.encodings | encodings_of(payloads),
             named=named or self.named,
+            lookup=self.lookup or looks_up(payloads),
         )
 
 

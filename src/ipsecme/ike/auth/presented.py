@@ -12,25 +12,36 @@ from typing import TYPE_CHECKING
 
 from ipsecme.crypto.certificate import Certificate, CertificateUnfit
 from ipsecme.crypto.signature_keys import KeyUnfit, PublicKey
+from ipsecme.ike.auth.located import LOCATED, location_payload, resolved
+from ipsecme.ike.auth.trust import Trust
 from ipsecme.ike.failures import AuthenticationFailed
-from ipsecme.wire.ike import CertPayload, CertReqPayload
-from ipsecme.wire.numbers import CertEncoding
+from ipsecme.wire.ike import CertPayload, CertReqPayload, NotifyPayload
+from ipsecme.wire.numbers import CertEncoding, NotifyType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ipsecme.ike.auth.trust import Credential, Trust
-    from ipsecme.ike.config import Identity
+    from ipsecme.ike.auth.trust import Credential
+    from ipsecme.ike.config import Identity, PeerConfig
     from ipsecme.ike.context import ExchangeContext
     from ipsecme.wire.ike import Payload
 
-__all__ = ["Presented", "authorities_of", "encodings_of", "presented", "requests", "shown"]
+__all__ = [
+    "Presented",
+    "authorities_of",
+    "encodings_of",
+    "looks_up",
+    "presented",
+    "requests",
+    "shown",
+]
 
 _KEY_HASH_OCTETS = 20
 _MOST_CERTIFICATES = 16
 _MOST_AUTHORITIES = 64
 _X509, _RAW = CertEncoding.X509_SIGNATURE, CertEncoding.RAW_PUBLIC_KEY
 _OCSP = CertEncoding.OCSP_CONTENT
+_CERTIFICATES = frozenset({_X509, *LOCATED})
 
 
 @dataclass(slots=True, frozen=True)
@@ -43,21 +54,28 @@ class Presented:
     ocsp: tuple[bytes, ...] = ()
 
 
-def shown(credential: Credential, ocsp: bytes | None = None) -> list[CertPayload]:
-    """Return our certificates, our own first, or our raw public key; then an OCSP response."""
+def shown(
+    credential: Credential, ocsp: bytes | None = None, *, lookup: bool = False
+) -> list[CertPayload]:
+    """Return our certificates, our own first, or our raw public key; then an OCSP response.
+
+    A peer that can do a `lookup` gets the URL where there is one.
+    """
     if not credential.certificates:
         return [CertPayload(_RAW, credential.key.public.spki)]
     found = [CertPayload(_X509, certificate.der) for certificate in credential.certificates]
+    if lookup and (location := credential.location) is not None:
+        found[: None if location.is_bundle else 1] = [location_payload(location)]
     if ocsp is not None:
         found.append(CertPayload(_OCSP, ocsp))
     return found
 
 
-def requests(trusts: Iterable[Trust]) -> list[CertReqPayload]:
+def requests(trusts: Iterable[Trust]) -> list[Payload]:
     """Return what to ask for, so that a peer with several certificates can choose."""
     trusts = tuple(trusts)
     hashes = dict.fromkeys(a.key.key_hash for trust in trusts for a in trust.authorities)
-    found = []
+    found: list[Payload] = []
     if hashes:
         octets = b"".join(list(hashes)[:_MOST_AUTHORITIES])
         found.append(CertReqPayload(_X509, octets))
@@ -68,18 +86,21 @@ def requests(trusts: Iterable[Trust]) -> list[CertReqPayload]:
         responders = (c for trust in watchful for c in trust.revocation.responders)
         hashes = dict.fromkeys(c.key.key_hash for c in responders)
         found.append(CertReqPayload(_OCSP, b"".join(list(hashes)[:_MOST_AUTHORITIES])))
+    if any(trust.lookup != "off" for trust in trusts):
+        found.append(NotifyPayload(NotifyType.HTTP_CERT_LOOKUP_SUPPORTED))
     return found
 
 
-def presented(ctx: ExchangeContext, trust: Trust, who: Identity) -> Presented:
+def presented(ctx: ExchangeContext, peer: PeerConfig, who: Identity) -> Presented:
     """Read the peer's CERT payloads; raises `AuthenticationFailed` when they cannot serve.
 
     A peer need not send what is pinned. A raw key counts only when it is among the pinned ones.
     """
+    trust = peer.trust or Trust()
     sent = [p for p in ctx.inside if isinstance(p, CertPayload)]
     if len(sent) > _MOST_CERTIFICATES:
         raise AuthenticationFailed(f"{who} sent {len(sent)} CERT payloads")
-    certificates = [p.data for p in sent if p.encoding == _X509]
+    certificates = resolved(ctx, peer, who, sent)[:_MOST_CERTIFICATES]
     raw = [p.data for p in sent if p.encoding == _RAW]
     if certificates and (trust.authorities or trust.certificates):
         ocsp = [p.data for p in sent if p.encoding == _OCSP]
@@ -91,6 +112,11 @@ def presented(ctx: ExchangeContext, trust: Trust, who: Identity) -> Presented:
     if len(trust.certificates) == 1:
         pinned = trust.certificates[0]
         return Presented((pinned.key,), pinned)
+    if any(p.encoding in LOCATED for p in sent):
+        raise AuthenticationFailed(
+            f"{who} sent a URL in place of its certificate; set cert_fetch to follow it, or let "
+            "the peer send the certificate itself"
+        )
     raise AuthenticationFailed(
         f"{who} sent no certificate; let it send the one that an authority in ca issued"
     )
@@ -129,12 +155,18 @@ def authorities_of(payloads: Iterable[Payload]) -> frozenset[bytes]:
     """Return the authorities that CERTREQ payloads name; a list of odd length names none."""
     found: set[bytes] = set()
     for payload in payloads:
-        if isinstance(payload, CertReqPayload) and payload.encoding == _X509:
+        if isinstance(payload, CertReqPayload) and payload.encoding in _CERTIFICATES:
             octets = payload.authorities
             if len(octets) % _KEY_HASH_OCTETS == 0:
                 starts = range(0, len(octets), _KEY_HASH_OCTETS)
                 found.update(octets[at : at + _KEY_HASH_OCTETS] for at in starts)
     return frozenset(found)
+
+
+def looks_up(payloads: Iterable[Payload]) -> bool:
+    """Tell whether the sender follows URLs of certificates (RFC 7296, section 3.7)."""
+    kind = NotifyType.HTTP_CERT_LOOKUP_SUPPORTED
+    return any(isinstance(p, NotifyPayload) and p.type == kind for p in payloads)
 
 
 def encodings_of(payloads: Iterable[Payload]) -> frozenset[CertEncoding]:

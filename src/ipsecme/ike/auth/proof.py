@@ -137,7 +137,7 @@ def _check_signature(
             f"{who} authenticates by {auth.method.name}, but its signature is wanted; "
             "give it a certificate, or configure psk for it"
         )
-    shown = presented(ctx, trust, who)
+    shown = presented(ctx, peer, who)
     verified = ctx.once("signature", lambda: _verified(shown, who, auth, octets))
     if shown.leaf is None:
         return  # a bare key out of remote_key, which is bound to the connection

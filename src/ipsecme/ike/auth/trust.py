@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from ipsecme.crypto.certificate import Certificate
+    from ipsecme.crypto.certificate_bundle import Location
     from ipsecme.crypto.signature_keys import PublicKey, SigningKey
     from ipsecme.ike.config import Identity
 
@@ -20,7 +21,8 @@ class Credential:
     Without certificates the key goes out as a raw public key (RFC 7670). `authorities` are the
     SHA-1 of the keys of all authorities, as CERTREQ names them, that the certificate leads to.
     `identity` is what we call ourselves with it, where the connection does not say so. `issuer` is
-    who issued it, if known, and `ocsp` names files and URLs of OCSP responses about it.
+    who issued it, if known, and `ocsp` names files and URLs of OCSP responses about it. `location`
+    is where peers find the first certificate, or a bundle of all.
     """
 
     key: SigningKey = field(repr=False)
@@ -29,6 +31,7 @@ class Credential:
     identity: Identity | None = None
     issuer: Certificate | None = None
     ocsp: tuple[str, ...] = ()
+    location: Location | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -55,10 +58,12 @@ class Revocation:
 class Trust:
     """What a peer's signature must lead to: an authority, a certificate, or a bare key.
 
-    These hold for one connection alone.
+    These hold for one connection alone. `lookup` says whether the peer may name its certificates
+    by URL, and whether that may lead to inner addresses.
     """
 
     authorities: tuple[Certificate, ...] = ()
     certificates: tuple[Certificate, ...] = ()
     keys: tuple[PublicKey, ...] = ()
     revocation: Revocation = Revocation()
+    lookup: Literal["off", "public", "any"] = "off"

@@ -173,7 +173,7 @@ def _show_certificates(
     ocsp = None
     if credential.certificates and CertEncoding.OCSP_CONTENT in wishes.encodings:
         ocsp = ctx.sa.services.ocsp.get(credential.certificates[0])
-    ctx.out.extend(shown(credential, ocsp))
+    ctx.out.extend(shown(credential, ocsp, lookup=wishes.lookup))
 
 
 def _answering_credential(ctx: ExchangeContext, peer: PeerConfig) -> Credential | None:
