@@ -127,11 +127,16 @@ def _connections(connections: tuple[ConnectionStatus, ...]) -> Iterable[Metric]:
     rekeys = CounterMetricFamily(
         "ipsecme_rekeys", "SAs that were replaced", labels=["connection", "kind"]
     )
+    leased = GaugeMetricFamily(
+        "ipsecme_leased_addresses", "Internal addresses that peers have", labels=["connection"]
+    )
     labels = ["connection", "child", "spi", "direction"]
     octets = CounterMetricFamily("ipsecme_child_sa_bytes", "Octets of inner packets", labels=labels)
     packets = CounterMetricFamily("ipsecme_child_sa_packets", "Inner packets", labels=labels)
     for connection in connections:
         up.add_metric([connection.name], connection.state == "up")
+        addresses = {one for sa in connection.ike_sas for one in sa.leased}
+        leased.add_metric([connection.name], len(addresses))
         rekeys.add_metric([connection.name, "ike"], connection.rekeys.ike)
         rekeys.add_metric([connection.name, "child"], connection.rekeys.child)
         for child in (child for sa in connection.ike_sas for child in sa.children):
@@ -140,4 +145,4 @@ def _connections(connections: tuple[ConnectionStatus, ...]) -> Iterable[Metric]:
             octets.add_metric([*names, "out"], child.bytes_out)
             packets.add_metric([*names, "in"], child.packets_in)
             packets.add_metric([*names, "out"], child.packets_out)
-    return up, rekeys, octets, packets
+    return up, leased, rekeys, octets, packets

@@ -43,7 +43,21 @@ def test_connections_and_their_child_sas() -> None:
     assert found["ipsecme_connection_up", ("office",)] == 1
     assert found["ipsecme_connection_up", ("branch",)] == 0
     assert found["ipsecme_rekeys_total", ("office", "child")] == 4
+    assert found["ipsecme_leased_addresses", ("office",)] == 0
     child = STATUS.connections[0].ike_sas[0].children[0]
     key = (child.name, "office", "in", child.inbound_spi)
     assert found["ipsecme_child_sa_bytes_total", key] == child.bytes_in
     assert found["ipsecme_child_sa_packets_total", key] == child.packets_in
+
+
+def test_an_address_that_two_ike_sas_of_a_peer_have_counts_once() -> None:
+    office = STATUS.connections[0]
+    (sa,) = office.ike_sas
+    sas = (replace(sa, leased=("10.9.0.1", "fd00:9::1")), replace(sa, leased=("10.9.0.1",)))
+    reply = replace(STATUS, connections=(replace(office, ike_sas=sas),))
+    (family,) = [
+        family
+        for family in text_string_to_metric_families(metrics_text(reply).decode())
+        if family.name == "ipsecme_leased_addresses"
+    ]
+    assert [sample.value for sample in family.samples] == [2]
