@@ -7,6 +7,7 @@ it sends into the tunnel comes from the addresses that the gateway lends.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -156,3 +157,55 @@ def test_our_client_and_our_gateway(lab: Lab) -> None:
     gateway.delete_ike()
     check_gone(client)
     assert our_leases(gateway) == []
+
+
+@pytest.mark.interop
+def test_a_client_that_authenticates_anew_keeps_its_addresses(lab: Lab) -> None:
+    west, east = client_and_gateway(lab)
+    client, gateway = Ipsecme(west, TUNNEL, remote=east), StrongSwan(east, TUNNEL, remote=west)
+    client._connection += "reauthenticate = 6\n"
+    start(lab, gateway, client)
+    client.initiate()
+    first = client.sas()[0].spi_initiator
+    wait_until(lambda: settled(client, {first}), "another IKE SA in the place of the first")
+    assert "reassigning online lease" in gateway.log_text()
+    check_our_client(client)
+    check_traffic(west, east)
+
+
+def test_a_tunnel_to_everywhere_starts_at_the_assigned_addresses(lab: Lab) -> None:
+    west, east = client_and_gateway(lab)
+    east = replace(east, networks=("0.0.0.0/0", "::/0"))
+    client, gateway = Ipsecme(west, TUNNEL, remote=east), Ipsecme(east, TUNNEL, remote=west)
+    start(lab, gateway, client)
+    client.initiate()
+    for own, far in zip(FIRST, ("198.51.100.7", "2001:db8:ffff::7"), strict=True):
+        (route,) = json.loads(west.host.run(["ip", "-j", "route", "get", far]))
+        assert (route["dev"], route["prefsrc"]) == ("ipsec0", own)
+    check_traffic(west, east)
+
+
+def test_two_clients_have_two_addresses(lab: Lab) -> None:
+    west, east = client_and_gateway(lab)
+    host = lab.host("south")
+    outside, _ = lab.link(host, east.host, ("198.51.100.9/24", "198.51.100.1/24"))
+    south = replace(
+        west, host=host, outside=outside, address="198.51.100.9", identity="south.example"
+    )
+    gateway = Ipsecme(east, TUNNEL, remote=west)
+    # Whoever has the secret may come, to either address.
+    gateway._connection = re.sub(r"(?m)^(local|remote_id) = .*\n", "", gateway._connection)
+    clients = [
+        Ipsecme(west, TUNNEL, remote=east),
+        Ipsecme(south, TUNNEL, remote=replace(east, reachable_as="198.51.100.1")),
+    ]
+    start(lab, gateway, *clients)
+    for client in clients:
+        client.initiate()
+    second = tuple(one.removesuffix("1") + "2" for one in FIRST)
+    assert sorted(our_leases(gateway)) == [FIRST, second]
+    for client, own in zip(clients, (FIRST, second), strict=True):
+        check_traffic(client.site, east, own)
+    clients[0].delete_ike()
+    wait_until(lambda: our_leases(gateway) == [second], "the first lease has ended")
+    check_traffic(south, east, second)
