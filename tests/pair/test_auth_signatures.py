@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
-from ipsecme.base import Secret
+from ipsecme.base import PeerError, Secret
 from ipsecme.crypto.certificate_names import DistinguishedName
 from ipsecme.crypto.certificate_path import PathRefused
 from ipsecme.crypto.signature_keys import SigningKey
@@ -108,7 +109,7 @@ def test_an_authority_between_that_is_missing() -> None:
     assert "CN=Middle" in text
 
 
-@pytest.mark.requirement("R7296-114")
+@pytest.mark.requirement("R7296-114", "R7296-229")
 @pytest.mark.parametrize("signer", ["a", "b"])
 def test_a_secret_one_way_and_a_signature_the_other(signer: str) -> None:
     if signer == "a":
@@ -134,6 +135,7 @@ def test_a_pinned_certificate_need_not_be_sent() -> None:
     established(pair)
 
 
+@pytest.mark.requirement("R7296-198")
 def test_raw_public_keys() -> None:
     mine, theirs = SigningKey(key("ed25519", 1)), SigningKey(key("ecdsa256", 22))
     pair = Pair(
@@ -178,6 +180,24 @@ def test_rsa_goes_with_distinguished_names_and_mail_addresses() -> None:
     for identity in ("carol@example.com", A_NAME, str(made.subject)):
         mine = replace(a_peer(credential(made, kind="rsa3072")), local_id=Identity.parse(identity))
         established(Pair(a=mine, b=replace(b_peer(), remote_id=Identity.parse(identity))))
+
+
+@pytest.mark.requirement("R7296-229")
+def test_rsa_goes_with_key_ids_where_the_certificate_is_pinned() -> None:
+    """A key id stands in no certificate, so only the configuration can bind it to one."""
+    made = leaf(ROOT, A_NAME, kind="rsa3072")
+    mine = replace(a_peer(credential(made, kind="rsa3072")), local_id=Identity.parse("@#0102"))
+    pinning = replace(b_peer(trust=Trust(certificates=(made,))), remote_id=Identity.parse("@#0102"))
+    established(Pair(a=mine, b=pinning))
+    trusting = replace(b_peer(), remote_id=Identity.parse("@#0102"))
+    assert "a key id stands in no certificate" in refused(Pair(a=mine, b=trusting))
+
+
+@pytest.mark.requirement("R7296-229")
+def test_small_rsa_keys_are_refused() -> None:
+    small = rsa.generate_private_key(65537, 1024)
+    with pytest.raises(PeerError, match="1024 bits; 2048 to 8192 are accepted"):
+        SigningKey(small)
 
 
 def test_distinguished_names() -> None:
@@ -232,6 +252,7 @@ def test_a_copied_certificate_without_its_key() -> None:
     assert text.startswith("key: the signature of a.example.com is wrong")
 
 
+@pytest.mark.requirement("R7296-195")
 def test_a_trusted_key_that_is_not_the_one_in_the_certificate() -> None:
     other = leaf(ROOT, B_NAME, number=31)
     thief = Credential(SigningKey(key(number=31)), (A_CREDENTIAL.certificates[0], other))
@@ -310,6 +331,17 @@ def test_peers_from_before_rfc_7427(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # what is on the wire
+
+
+@pytest.mark.requirement("R7296-002")
+def test_where_certificates_and_their_requests_stand() -> None:
+    pair = Pair(a=a_peer(), b=b_peer(), fragment_octets=9000)
+    established(pair)
+    request, response = pair.messages[2:4]
+    order = ["IDi", "CERT", "CERTREQ", "IDr", "AUTH", "INITIAL_CONTACT", "SA", "TSi", "TSr"]
+    assert request.types[: len(order)] == order
+    order = ["IDr", "CERT", "AUTH", "SA", "TSi", "TSr"]
+    assert response.types[: len(order)] == order
 
 
 @pytest.mark.requirement("R7296-199")
@@ -458,6 +490,25 @@ def test_every_encoding_of_cert_is_ignored_or_refused(monkeypatch: pytest.Monkey
             pair.drive(0.1)
             right = number == CertEncoding.X509_SIGNATURE and body == good
             assert bool(pair.b.of(IkeSaEstablished)) == right
+
+
+@pytest.mark.requirement("R7296-198")
+@pytest.mark.parametrize("before", [False, True])
+def test_other_encodings_beside_a_certificate_are_ignored(
+    monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    own = A_CREDENTIAL.certificates[0].der
+    taken = (CertEncoding.X509_SIGNATURE,)
+    others = [CertPayload(CertEncoding.of(n), own) for n in range(13) if n not in taken]
+    good = [CertPayload(CertEncoding.X509_SIGNATURE, own)]
+    sent = [*others, *good] if before else [*good, *others]
+    shown_by_b = [CertPayload(CertEncoding.X509_SIGNATURE, B_CREDENTIAL.certificates[0].der)]
+
+    def shown(credential: Credential, *_: object, **__: object) -> list[CertPayload]:
+        return sent if credential is A_CREDENTIAL else shown_by_b
+
+    monkeypatch.setattr("ipsecme.ike.tasks.authenticate.shown", shown)
+    established(Pair(a=a_peer(), b=b_peer()))
 
 
 @pytest.mark.requirement("R7296-199")

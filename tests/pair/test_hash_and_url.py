@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -91,6 +92,8 @@ def test_both_ends_send_and_follow_urls(bundle: bool) -> None:
         else [CertEncoding.HASH_AND_URL_X509, *[CertEncoding.X509_SIGNATURE] * 2]
     )
     assert encodings(pair, 2) == encodings(pair, 3) == expected
+    data = next(p.data for p in pair.messages[2].payloads if isinstance(p, CertPayload))
+    assert data == hashlib.sha1(pair.b.web[URL]).digest() + URL.encode()
     assert pair.b.of(IkeSaEstablished)[0].peer_identity == A_NAME
     for node in (pair.a, pair.b):
         (lookup,) = node.lookups

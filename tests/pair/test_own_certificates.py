@@ -229,6 +229,7 @@ def content(message: Sent) -> list[bytes]:
     ]
 
 
+@pytest.mark.requirement("R4806-001", "R4806-002", "R4806-003", "R4806-004", "R4806-006")
 def test_ocsp_is_asked_for_and_sent_by_both_ends() -> None:
     ours, theirs = credential(ROOT, A_NAME), credential(ROOT, B_NAME, number=1)
     responder = tuple(of(OTHER))
@@ -250,6 +251,7 @@ def test_ocsp_is_asked_for_and_sent_by_both_ends() -> None:
     assert content(pair.messages[3]) == [about_them]
 
 
+@pytest.mark.requirement("R4806-005")
 def test_without_a_response_strict_ends_refuse_and_soft_ones_do_not() -> None:
     ours, theirs = (credential(ROOT, A_NAME),), (credential(ROOT, B_NAME, number=1),)
     pair = Pair(a=signing("a", ours, ROOT), b=strict("b", theirs), fragment_octets=9000)

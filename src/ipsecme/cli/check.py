@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING
 
 import typer
@@ -54,13 +55,36 @@ def _tell_errors(path: Path, complaints: tuple[Complaint, ...], *, as_json: bool
 
 
 def _tell_success(path: Path, loaded: Configuration, *, as_json: bool) -> None:
+    from ipsecme.daemon.own_dates import own_dates  # noqa: PLC0415 - takes long
+
     names = [peer.name for peer in loaded.endpoint.peers]
+    now = dt.datetime.now(dt.UTC)
+    dates = list(own_dates(loaded.endpoint.peers))
     if as_json:
-        report = {"ok": True, "file": str(path), "errors": [], "warnings": list(loaded.warnings)}
+        report: dict[str, object] = {
+            "ok": True,
+            "file": str(path),
+            "errors": [],
+            "warnings": list(loaded.warnings),
+        }
+        report["certificates"] = [
+            {
+                "connection": one.connection,
+                "certificate": str(one.certificate),
+                "not_after": one.certificate.not_after.isoformat(),
+                "days_left": one.days_left(now),
+            }
+            for one in dates
+        ]
         print_json({**report, "connections": names, "control": str(loaded.daemon.control)})
         return
     for warning in loaded.warnings:
         typer.secho("warning: ", fg="yellow", bold=True, nl=False)
         typer.echo(warning)
+    for one in dates:
+        end, left = one.certificate.not_after, one.days_left(now)
+        what = f"{one.connection}: the certificate {one.certificate} is good until {end:%Y-%m-%d}"
+        if left >= 0:
+            typer.echo(f"{what}, {count(left, 'day')} left")
     listed = f": {', '.join(names)}" if names else ""
     typer.echo(f"{path}: good, {count(len(names), 'connection')}{listed}")

@@ -23,6 +23,7 @@ from ipsecme.daemon.key_files import (
     read_key,
     read_password,
 )
+from ipsecme.daemon.own_dates import date_complaint
 from ipsecme.ike.auth.trust import Credential
 from ipsecme.ike.config import Identity
 
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from ipsecme.daemon.schema import ConnectionTable
 
 __all__ = ["first_name", "load_credentials", "warn_of_date"]
-
-_SOON = dt.timedelta(days=14)
 
 
 def load_credentials(
@@ -63,7 +62,8 @@ def load_credentials(
     made = _with_locations(table, made)
     _require_use(keys, given, made)
     for credential in made:
-        warn_of_date(credential.certificates[0], warnings)
+        for certificate in credential.certificates:
+            warn_of_date(certificate, warnings)
     if len(made) > 1 and table.local_id is None:
         made = tuple(_with_identity(credential) for credential in made)
     return made
@@ -173,15 +173,8 @@ def _with_identity(credential: Credential) -> Credential:
 
 def warn_of_date(certificate: Certificate, warnings: list[str]) -> None:
     """Add a warning when a certificate is out of date, or will soon be."""
-    now = dt.datetime.now(dt.UTC)
-    end = f"{certificate.not_after:%Y-%m-%d %H:%M} UTC"
-    if now > certificate.not_after:
-        warnings.append(f"the certificate {certificate} expired on {end}; renew it")
-    elif now < certificate.not_before:
-        begin = f"{certificate.not_before:%Y-%m-%d %H:%M} UTC"
-        warnings.append(f"the certificate {certificate} is not valid before {begin}")
-    elif certificate.not_after - now < _SOON:
-        warnings.append(f"the certificate {certificate} expires on {end}; renew it soon")
+    if (text := date_complaint(certificate, dt.datetime.now(dt.UTC))) is not None:
+        warnings.append(text)
 
 
 def first_name(certificates: Sequence[Certificate]) -> str | None:

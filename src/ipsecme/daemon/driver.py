@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from ipsecme.base import IpsecmeError
 from ipsecme.daemon.answers import Answers
 from ipsecme.daemon.log import log
+from ipsecme.daemon.own_dates import Reminder
 from ipsecme.daemon.own_ocsp import OwnCertificate, OwnOcsp
 from ipsecme.ike.commands import (
     CheckChain,
@@ -77,6 +78,7 @@ class Driver:
         self.endpoint = endpoint
         self.data_plane = data_plane
         self._send_from_ike_port = send
+        self._reminder = Reminder(endpoint.config.peers, dt.datetime.now(dt.UTC))
         self._readers: list[Reader] = []
         self._on_lost = on_lost
         self._key_log = key_log
@@ -315,6 +317,8 @@ class Driver:
 
     def _tell_time(self) -> None:
         wall = dt.datetime.now(dt.UTC)
+        for connection, text in self._reminder.due(wall):
+            log.warning("own_certificate_date", msg=text, connection=connection)
         self._feed(self.endpoint.handle_wall_clock, wall, self._loop.time())
 
     def note_traffic(self, counters: Counters, seen: dict[int, float]) -> dict[int, float]:

@@ -165,6 +165,7 @@ def judged(
     return ""
 
 
+@pytest.mark.requirement("R4806-003", "R4806-004", "R4806-007")
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_every_condition(case: Case) -> None:
     responses = case.responses()

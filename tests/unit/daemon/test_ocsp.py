@@ -157,6 +157,7 @@ def test_a_responder_that_the_certificate_names() -> None:
     with_responder(test)
 
 
+@pytest.mark.requirement("R4806-004", "R4806-005")
 def test_what_the_peer_sent_saves_asking() -> None:
     async def test(responder: Responder) -> None:
         told = Revocation("strict", ocsp=(responder.url,))
@@ -217,6 +218,7 @@ def test_answers_that_are_not_taken() -> None:
 # for peers that ask us
 
 
+@pytest.mark.requirement("R4806-006")
 def test_our_own_response_is_kept_fresh(tmp_path: Path) -> None:
     told: list[bytes | None] = []
 
@@ -338,6 +340,7 @@ def configured(folder: Path, settings: str) -> Path:
     return path
 
 
+@pytest.mark.requirement("R4806-007")
 def test_settings(folder: Path) -> None:
     path = configured(
         folder,
