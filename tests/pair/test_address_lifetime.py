@@ -6,12 +6,15 @@ from dataclasses import replace
 
 import pytest
 
+from ipsecme.crypto.signature_keys import SigningKey
+from ipsecme.ike.auth.trust import Credential, Trust
 from ipsecme.ike.config import EndpointConfig, PeerConfig
 from ipsecme.ike.events import ChildSaFailed, IkeSaClosed, IkeSaEstablished
 from ipsecme.ike.jobs import CreateChild
 from ipsecme.ike.state import IkeState
 from ipsecme.wire.ike import ConfigAttribute, ConfigPayload, DeletePayload
 from ipsecme.wire.numbers import ConfigAttributeType, ConfigType, ExchangeType, ProtocolId
+from support.certificates import authority, key, leaf, of
 from support.lending import (
     DUAL,
     address,
@@ -191,6 +194,30 @@ def ask_again(pair: Pair) -> list[bytes]:
     """Return what the peer gets when it asks once more on its newest IKE SA."""
     reply = ask(pair, attribute(T.INTERNAL_IP4_ADDRESS)).only(ConfigPayload)
     return [a.value for a in reply.attributes if a.type == T.INTERNAL_IP4_ADDRESS]
+
+
+def test_an_address_is_chosen_when_the_certificate_has_been_checked() -> None:
+    root = authority("Root", number=1)
+
+    def signing(one: PeerConfig, name: str) -> PeerConfig:
+        credential = Credential(SigningKey(key("ecdsa256", 0)), (leaf(root, name),))
+        return replace(one, psk=None, credentials=(credential,), trust=Trust(tuple(of(root))))
+
+    pair = Pair(
+        a=signing(client(4), "a.example.com"), b=signing(gateway("10.9.0.0/24"), "b.example.com")
+    )
+    pair.b.answers_questions = False
+    pair.initiate()
+    pair.drive(3)  # the request is repeated meanwhile
+    assert in_pool(pair) == 0
+    pair.b.answer(pair.now)
+    pair.flush(pair.b)
+    pair.drive()
+    assert leased(pair) == [["10.9.0.1"]]
+    pair.check_sads()
+    pair.terminate(pair.a)
+    pair.drive()
+    assert in_pool(pair) == 0
 
 
 # what a peer may try
