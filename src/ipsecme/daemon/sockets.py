@@ -16,6 +16,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from ipsecme.base import Path, SystemRefused, Transport
+from ipsecme.daemon.strangers import divide
 
 if TYPE_CHECKING:
     import asyncio
@@ -27,6 +28,7 @@ __all__ = ["IkeSockets"]
 Received = list[tuple[bytes, Path]]
 
 _BATCH = 64  # datagrams in one turn of the event loop, so that timers and control get theirs
+_STRANGERS_BATCH = 32
 _LARGEST_DATAGRAM = 65535
 _BUFFER_OCTETS = 1 << 20
 
@@ -43,7 +45,7 @@ _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 
 class IkeSockets:
-    """One socket for each address to listen on.
+    """One socket for each address to listen on, and one beside it for strangers.
 
     `mark` is the firewall mark of what is sent, so that routes into the tunnel can leave it out.
     `counters` gets ``udp_`` counts of what the system refused, by error.
@@ -56,6 +58,7 @@ class IkeSockets:
         self._mark = mark
         self._counters = counters
         self._sockets: dict[str, socket.socket] = {}
+        self._strangers: dict[str, socket.socket] = {}
         try:
             for address in addresses:
                 self._open(address)
@@ -79,28 +82,39 @@ class IkeSockets:
             sock.bind((address, self._port))
         except OSError as error:
             raise _refusal(error, Transport(address, self._port)) from None
+        other = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._strangers[address] = other
+        _prepare(other, family, self._mark)
+        if not divide(sock, other):
+            self._strangers.pop(address).close()
 
     def attach(self, loop: asyncio.AbstractEventLoop, receive: Callable[[Received], None]) -> None:
         """Hand every batch of datagrams that arrives to `receive`, from the event loop."""
         for address, sock in self._sockets.items():
-            loop.add_reader(sock, self._on_readable, sock, address, receive)
+            loop.add_reader(sock, self._on_readable, sock, address, _BATCH, receive)
+        for address, sock in self._strangers.items():
+            loop.add_reader(sock, self._on_readable, sock, address, _STRANGERS_BATCH, receive)
 
     def detach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Hand out no more."""
-        for sock in self._sockets.values():
+        for sock in self._all():
             loop.remove_reader(sock)
 
     def close(self) -> None:
         """Close all sockets."""
-        for sock in self._sockets.values():
+        for sock in self._all():
             sock.close()
         self._sockets.clear()
+        self._strangers.clear()
+
+    def _all(self) -> list[socket.socket]:
+        return [*self._sockets.values(), *self._strangers.values()]
 
     def _on_readable(
-        self, sock: socket.socket, address: str, receive: Callable[[Received], None]
+        self, sock: socket.socket, address: str, most: int, receive: Callable[[Received], None]
     ) -> None:
         batch: Received = []
-        for _ in range(_BATCH):
+        for _ in range(most):
             try:
                 data, ancillary, _, sender = sock.recvmsg(_LARGEST_DATAGRAM, _ANCILLARY_OCTETS)
             except BlockingIOError:

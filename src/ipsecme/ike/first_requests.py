@@ -18,8 +18,8 @@ from ipsecme.wire.ike import (
     NO_SPI,
     Header,
     Message,
-    NoncePayload,
     NotifyPayload,
+    peek_first_request,
 )
 from ipsecme.wire.numbers import ExchangeType, NotifyType
 
@@ -69,9 +69,8 @@ class FirstRequests:
             self._refuse(header, path, NotifyPayload(NotifyType.NO_PROPOSAL_CHOSEN))
             return
         try:
-            message = Message.decode(data, header)
-            if self._admit(header, message, path, now):
-                self._open(candidates, message, data, path, now)
+            if self._admit(header, data, path, now):
+                self._open(candidates, Message.decode(data, header), data, path, now)
         except PeerError as error:
             self._report(error, data, path, candidates)
             self._refuse(header, path, notify_of(error))
@@ -82,10 +81,9 @@ class FirstRequests:
         exact, open_to_all = self._by_address.get(remote, ()), self._by_address.get(None, ())
         return tuple(p for p in (*exact, *open_to_all) if p.listen_address in (None, local))
 
-    def _admit(self, header: Header, message: Message, path: Path, now: float) -> bool:
-        nonce = next((p.data for p in message.payloads if isinstance(p, NoncePayload)), b"")
+    def _admit(self, header: Header, data: bytes, path: Path, now: float) -> bool:
+        offered, nonce = peek_first_request(data, header.next_payload)
         address, spi_i = path.remote.address, header.spi_i
-        offered = _cookie_of(message)
         valid = bool(offered) and self._admission.is_valid(offered, nonce, address, spi_i, now)
         verdict = self._admission.judge(
             address, self._registry.half_open, len(self._registry), has_cookie=valid
@@ -142,11 +140,3 @@ class FirstRequests:
         event = IkeSaFailed(name, "", initiator=False, reason=reason_of(error),
                             detail=str(error), path=path)  # fmt: skip
         self._services.publish(event)
-
-
-def _cookie_of(message: Message) -> bytes:
-    """Return the data of a COOKIE that is the first payload, or nothing (section 2.6)."""
-    first = message.payloads[0] if message.payloads else None
-    if isinstance(first, NotifyPayload) and first.type == NotifyType.COOKIE:
-        return first.data
-    return b""

@@ -18,6 +18,7 @@ from ipsecme.wire.ike.identity import IdentityPayload
 from ipsecme.wire.ike.message import MAX_PAYLOADS, Message, decode_chain, encode_chain
 from ipsecme.wire.ike.notify import NotifyPayload
 from ipsecme.wire.ike.payload import Payload, UnknownPayload
+from ipsecme.wire.ike.peek import peek_first_request
 from ipsecme.wire.ike.sa import Attribute, Proposal, SaPayload, Transform
 from ipsecme.wire.ike.simple import (
     AuthPayload,
@@ -64,4 +65,5 @@ __all__ = [
     "VendorIdPayload",
     "decode_chain",
     "encode_chain",
+    "peek_first_request",
 ]
