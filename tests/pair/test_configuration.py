@@ -351,7 +351,32 @@ def open_alone(pair: Pair) -> IkeSa:
     pair.a.endpoint.initiate("test", None, pair.now)
     pair.flush(pair.a)
     pair.drive()
-    return live(pair.a)
+    sa = live(pair.a)
+    sa.peer = peer_config
+    return sa
+
+
+def test_the_address_comes_before_any_child_sa_where_none_comes_with_authentication() -> None:
+    pair = Pair(a=client(4, childless="prefer"), b=gateway("10.9.0.0/24"))
+    pair.establish()
+    request, response = last_configuration(pair)
+    for message in (request, response):
+        assert message.header.exchange == ExchangeType.IKE_AUTH
+        assert "SA" not in message.types
+    pair.check_sads()
+    assert local_ts(pair) == [["10.9.0.1"]]
+    assert pair.exchanges()[ExchangeType.INFORMATIONAL] == 0
+
+
+def test_without_an_address_a_client_without_child_sa_says_so_too() -> None:
+    other = client(4, name="other", identity="other")
+    pair = with_clients(other, client(4, childless="prefer"), lender=gateway("10.9.0.1-10.9.0.1"))
+    call(pair, "other")
+    call(pair, "test")
+    assert pair.a.reasons(ChildSaFailed) == ["internal_address_failure"]
+    assert pair.a.of(ChildSaFailed)[0].child == "net"
+    assert not pair.a.of(IkeSaClosed)
+    pair.check_sads(1)
 
 
 ATTRIBUTES = st.lists(

@@ -144,10 +144,14 @@ def opening_tasks() -> list[Task]:
 
 def authenticating_tasks(first: CreateChild | None) -> list[Task]:
     """Return fresh tasks for our IKE_AUTH, with the Child SA that comes with it."""
-    tasks = [Authenticate(), AuthLifetime(), _creating(first), WindowSize(), Mobike()]
-    if first is not None:
-        tasks.insert(2, ConfigurationRequest())  # CP comes before SA (section 2.19)
-    return tasks
+    return [
+        Authenticate(),
+        AuthLifetime(),
+        ConfigurationRequest(is_alone=first is None),  # CP comes before SA (section 2.19)
+        _creating(first),
+        WindowSize(),
+        Mobike(),
+    ]
 
 
 _PLAIN_INFORMATIONAL: dict[type[Job], Callable[[], list[Task]]] = {
@@ -166,7 +170,7 @@ def tasks_for(job: Job, sa: IkeSa) -> tuple[ExchangeType, list[Task]] | None:
     """Return the exchange and fresh tasks for a job; None when the job has become pointless."""
     if isinstance(job, CreateChild):
         if job.config.local_assigned and not sa.internal.assigned:
-            return ExchangeType.INFORMATIONAL, [ConfigurationRequest(job.config)]
+            return ExchangeType.INFORMATIONAL, [ConfigurationRequest(job)]
         return ExchangeType.CREATE_CHILD_SA, [_creating(job)]
     if isinstance(job, RekeyChild):
         child = sa.children.find(job.spi)

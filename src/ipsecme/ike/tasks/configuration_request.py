@@ -1,7 +1,8 @@
 """Asking for internal addresses: the client of a gateway (RFC 7296, sections 2.19 and 3.15).
 
-Owns CP of our requests. IKE_AUTH asks; what failed there is asked again by an exchange of its own,
-and a gateway that gives nothing then either is left, to be called again later (section 3.15.4).
+Owns CP of our requests. IKE_AUTH asks, also where no Child SA comes with it (RFC 6023, section 3);
+what failed there is asked again by an exchange of its own, and a gateway that gives nothing then
+either is left, to be called again later (section 3.15.4).
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from ipsecme.ike.events import AddressesAssigned, ChildSaFailed
 from ipsecme.ike.failures import NotifyReceived, Refused, reason_of
-from ipsecme.ike.jobs import CreateChild
 from ipsecme.ike.tasks.base import Task
 from ipsecme.wire.ike import ConfigAttribute, ConfigPayload
 from ipsecme.wire.numbers import ConfigAttributeType, ConfigType, ExchangeType, NotifyType
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ipsecme.base import PeerError
-    from ipsecme.ike.config import ChildConfig
     from ipsecme.ike.context import ExchangeContext
+    from ipsecme.ike.jobs import CreateChild
 
 __all__ = ["ConfigurationRequest"]
 
@@ -38,17 +38,19 @@ _LONGEST_VERSION = 128
 class ConfigurationRequest(Task):
     """Our CFG_REQUEST and the peer's CFG_REPLY.
 
-    `child` is what waits for the address when that is asked for by an exchange of its own.
+    `waiting` is what waits for the address when that is asked for by an exchange of its own. With
+    `is_alone` nobody else in the exchange tells that there is none.
     """
 
-    __slots__ = ("_child",)
+    __slots__ = ("_is_alone", "_waiting")
 
-    def __init__(self, child: ChildConfig | None = None) -> None:
-        self._child = child
+    def __init__(self, waiting: CreateChild | None = None, *, is_alone: bool = False) -> None:
+        self._waiting = waiting
+        self._is_alone = is_alone or waiting is not None
 
     def build_request(self, ctx: ExchangeContext) -> None:
         """Ask for an address of each family, the last one that the peer gave us if it did."""
-        families = ctx.connection.request_families
+        families = _wanted_families(ctx)
         if not families:
             return
         last = ctx.sa.services.last_assigned.get(ctx.connection.name, ())
@@ -63,7 +65,8 @@ class ConfigurationRequest(Task):
 
     def read_response(self, ctx: ExchangeContext) -> None:
         """Take what we asked for; without an address there is no Child SA that needs it."""
-        if not ctx.connection.request_families:
+        families = _wanted_families(ctx)
+        if not families:
             return
         attributes = [
             attribute
@@ -71,7 +74,7 @@ class ConfigurationRequest(Task):
             if isinstance(payload, ConfigPayload) and payload.type == ConfigType.CFG_REPLY
             for attribute in payload.attributes
         ]
-        assigned = tuple(_addresses(attributes, ctx.connection.request_families))
+        assigned = tuple(_addresses(attributes, families))
         if not assigned:
             self._miss(ctx)
             return
@@ -93,8 +96,8 @@ class ConfigurationRequest(Task):
             for addresses in (internal.assigned, internal.dns)
         )
         sa.services.publish(AddressesAssigned(sa.name, sa.handle, assigned, dns))
-        if self._child is not None:
-            sa.queue(CreateChild(self._child), ctx.now)
+        if self._waiting is not None:
+            sa.queue(self._waiting, ctx.now)
 
     def _miss(self, ctx: ExchangeContext) -> None:
         error = ctx.error()
@@ -105,15 +108,23 @@ class ConfigurationRequest(Task):
         if error is not None:
             refusal = NotifyReceived(error)
         ctx.refusal = refusal
+        if self._is_alone:
+            ctx.on_commit(lambda: self._report(ctx, refusal))
         if ctx.exchange == ExchangeType.INFORMATIONAL:
-            ctx.on_commit(lambda: self._give_up(ctx, refusal))
+            ctx.on_commit(lambda: ctx.sa.delete("internal_address_failure", ctx.now))
 
-    def _give_up(self, ctx: ExchangeContext, refusal: PeerError) -> None:
-        sa, name = ctx.sa, self._child.name if self._child else ""
+    def _report(self, ctx: ExchangeContext, refusal: PeerError) -> None:
+        sa, children = ctx.sa, [c.name for c in ctx.connection.children if c.local_assigned]
+        name = self._waiting.config.name if self._waiting else children[0]
         sa.services.publish(
             ChildSaFailed(sa.name, name, sa.handle, reason_of(refusal), str(refusal))
         )
-        sa.delete("internal_address_failure", ctx.now)
+
+
+def _wanted_families(ctx: ExchangeContext) -> tuple[int, ...]:
+    """Return the sizes of the addresses that Child SAs of the connection need."""
+    is_needed = any(config.local_assigned for config in ctx.connection.children)
+    return ctx.connection.request_families if is_needed else ()
 
 
 def _addresses(attributes: list[ConfigAttribute], families: tuple[int, ...]) -> Iterator[bytes]:
