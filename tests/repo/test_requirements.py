@@ -14,6 +14,45 @@ if TYPE_CHECKING:
 TOP = Path(__file__).resolve().parents[2]
 FINISHED: frozenset[str] = frozenset()  # documents of which no row may be missing
 
+# Rows of the other documents that nothing shows yet; one a line, and each goes when a test comes.
+KNOWN_AS_MISSING = """
+M-2
+M-12
+M-43
+M-49
+M-56
+M-61
+M-80
+M-U39
+M-U52
+M-U53
+R7296-045
+R7296-048
+R7296-049
+R7296-067
+R7296-070
+R7296-116
+R7296-117
+R7296-118
+R7296-119
+R7296-120
+R7296-121
+R7296-138
+R7296-146
+R7296-148
+R7296-150
+R7296-151
+R7296-152
+R7296-160
+R7296-161
+R7296-188
+R7296-206
+R7296-227
+R7296-228
+R7296-230
+R7296-232
+"""
+
 
 def tool() -> ModuleType:
     spec = importlib.util.spec_from_file_location("requirements", TOP / "tools/requirements.py")
@@ -41,6 +80,22 @@ def test_the_table_in_docs_is_up_to_date() -> None:
 
 
 def test_finished_documents_miss_no_row() -> None:
-    for name, document in tool().documents().items():
-        if name in FINISHED:
-            assert document.count("missing") == 0
+    missing = missing_rows()
+    assert set(missing) >= FINISHED
+    for name in FINISHED:
+        assert not missing[name], f"write a test for each, or say why none can show it ({name})"
+
+
+def test_no_other_row_is_missing_than_is_known() -> None:
+    missing = {row for rows in missing_rows().values() for row in rows}
+    known = set(KNOWN_AS_MISSING.split())
+    assert not missing - known, "no test is bound to these rows any more"
+    assert not known - missing, "these rows are shown now: take them out of KNOWN_AS_MISSING"
+
+
+def missing_rows() -> dict[str, list[str]]:
+    """Return the rows of each document that are neither shown nor without application."""
+    return {
+        name: [row.name for row in document.rows.values() if row.state == "missing"]
+        for name, document in tool().documents().items()
+    }

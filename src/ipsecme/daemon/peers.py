@@ -96,6 +96,7 @@ class PeerMaker:
             lends=address_config(table),
             max_ike_sas=table.max_ike_sas,
             childless=table.childless,
+            replicated=table.replicated,
         )
 
     def _addresses(self, name: str, table: ConnectionTable) -> Addresses:

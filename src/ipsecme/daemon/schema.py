@@ -199,6 +199,7 @@ class ConnectionTable(_Table):
     max_ike_sas: Annotated[int, Field(ge=1, le=1_000_000)] = 16
     childless: Literal["never", "allow", "prefer"] = "allow"
     single_pair: bool = False
+    replicated: bool = False
     replay_window: Window = 1024
     request_addresses: (
         Annotated[list[Literal["ipv4", "ipv6"]], Field(min_length=1, max_length=2)] | None

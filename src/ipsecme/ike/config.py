@@ -199,6 +199,8 @@ class PeerConfig:
     that called us answer at its new one before packets go there. `listen_address` keeps us on it.
     Which of the `credentials` is used depends on what the peer asks for. We ask for an internal
     address of each of the `request_families` (4 or 16 octets), and give out those of `lends`.
+    The identity of the end that calls may be `replicated`, in use by several hosts at once: then no
+    IKE SA ends for the sake of a newer one (section 2.4).
     A connection with transport mode does without `mobike`, as RFC 4555 moves tunnels only.
     `childless` says whether a peer may authenticate without a Child SA, and whether we do, where it
     takes that (RFC 6023): then every Child SA has a key exchange of its own.
@@ -222,6 +224,7 @@ class PeerConfig:
     max_children: int = 64
     max_ike_sas: int = 16
     childless: Literal["never", "allow", "prefer"] = "allow"
+    replicated: bool = False
     reauthenticate: float | None = None
     break_before_make: bool = False
     listen_address: str | None = None

@@ -27,7 +27,7 @@ from ipsecme.ike.window import (
     RequestWindow,
     ResponseWindow,
 )
-from ipsecme.wire.ike import FLAG_INITIATOR, FLAG_RESPONSE, Header, Message
+from ipsecme.wire.ike import FLAG_INITIATOR, FLAG_RESPONSE, Header, Message, NotifyPayload
 from ipsecme.wire.numbers import ExchangeType, NotifyType
 
 if TYPE_CHECKING:
@@ -158,6 +158,7 @@ class Dialogue:
 
     def _read_response(self, request: Outstanding) -> None:
         ctx = request.context
+        self._count_unknown(ctx)
         stranger = ctx.critical_stranger()
         if stranger is not None:
             raise Refused(NotifyType.INVALID_SYNTAX, f"critical payload {stranger} in a response")
@@ -165,6 +166,12 @@ class Dialogue:
             task.read_response(ctx)
         if ctx.exchange != ExchangeType.IKE_SA_INIT:
             self._note_window(ctx)
+
+    def _count_unknown(self, ctx: ExchangeContext) -> None:
+        """Leave a trace of notifications that nobody knows here (section 3.10.1)."""
+        unknown = sum(1 for p in ctx.inside if type(p) is NotifyPayload and not p.type.is_known)
+        if unknown:
+            self._sa.services.counters["unknown_notifies"] += unknown
 
     def _note_window(self, ctx: ExchangeContext) -> None:
         """Take SET_WINDOW_SIZE from any protected message; a window never shrinks (section 2.3)."""
@@ -265,6 +272,7 @@ class Dialogue:
         """Let the tasks read and answer; return what the peer did wrong, if anything."""
         try:
             ctx.inside = list(inside(opened))
+            self._count_unknown(ctx)
             for task in self._admit(ctx):
                 task.read_request(ctx)
                 task.build_response(ctx)
@@ -401,6 +409,7 @@ class Dialogue:
         sa = self._sa
         ctx = ExchangeContext(sa, message.exchange, sa.path, sa.created_at, is_initiator=False)
         ctx.inside = message.payloads
+        self._count_unknown(ctx)
         for task in self._admit_init(ctx):
             task.read_request(ctx)
             task.build_response(ctx)

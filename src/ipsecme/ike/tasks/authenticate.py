@@ -51,7 +51,7 @@ class Authenticate(Task):
             ctx.out.append(_payload(PayloadType.IDr, peer.remote_id))
         octets = _octets_of_initiator(ctx, identity)
         ctx.out.append(proof.make(ctx, peer, octets, credential=credential, sk_p=sa.keys.pi))
-        if not sa.services.registry.has_live(peer, but=sa):
+        if not peer.replicated and not sa.services.registry.has_live(peer, but=sa):
             ctx.out.append(NotifyPayload(NotifyType.INITIAL_CONTACT))
 
     def read_request(self, ctx: ExchangeContext) -> None:
@@ -71,7 +71,7 @@ class Authenticate(Task):
 
     def _require_room(self, ctx: ExchangeContext, peer: PeerConfig) -> None:
         """Refuse an identity that has as many IKE SAs as it may; INITIAL_CONTACT ends those."""
-        if self._proof.is_anonymous or ctx.notify(NotifyType.INITIAL_CONTACT) is not None:
+        if self._proof.is_anonymous or _is_first_contact(ctx, peer):
             return
         identity = self._proof.identity
         count = len(ctx.sa.services.registry.with_identity(peer, identity))
@@ -123,7 +123,7 @@ class Authenticate(Task):
         _show_certificates(ctx, credential, sa.wishes.heard(ctx.inside))
         octets = _octets_of_responder(ctx, identity)
         ctx.out.append(proof.make(ctx, peer, octets, credential=credential, sk_p=sa.keys.pr))
-        initial_contact = ctx.notify(NotifyType.INITIAL_CONTACT) is not None
+        initial_contact = _is_first_contact(ctx, peer)
         ctx.on_commit(
             lambda: sa.become_established(self._proof, ctx.now, initial_contact=initial_contact)
         )
@@ -147,6 +147,11 @@ class Authenticate(Task):
         octets = _octets_of_responder(ctx, identity)
         proved = proof.check(ctx, peer, claimed, auth, octets=octets, sk_p=sa.keys.pr)
         ctx.on_commit(lambda: sa.become_established(proved, ctx.now, initial_contact=False))
+
+
+def _is_first_contact(ctx: ExchangeContext, peer: PeerConfig) -> bool:
+    """Tell whether INITIAL_CONTACT counts: not where several hosts have one identity (2.4)."""
+    return not peer.replicated and ctx.notify(NotifyType.INITIAL_CONTACT) is not None
 
 
 def _payload(role: PayloadType, identity: Identity) -> IdentityPayload:

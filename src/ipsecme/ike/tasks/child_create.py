@@ -163,11 +163,14 @@ class ChildCreate(Task):
         if self.config is None:
             return
         error = ctx.error()
-        if error is not None and ctx.find(SaPayload) is None:
+        if error is not None and not (error.type.is_known and ctx.find(SaPayload)):
+            # An error that nobody knows here has the whole request failed (section 3.10.1).
             refusal = NotifyReceived(error)
             if ctx.exchange != ExchangeType.IKE_AUTH:
                 raise refusal
             ctx.on_commit(lambda: self._ask_alone_or_report(ctx, refusal))
+            if ctx.find(SaPayload) is not None:
+                ctx.on_commit(lambda: ctx.sa.delete_unborn_child(self._spi, ctx.now))
             return
         try:
             self._accept(ctx, self.config)

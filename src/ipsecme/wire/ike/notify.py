@@ -17,14 +17,17 @@ __all__ = ["NotifyPayload"]
 _HEAD = struct.Struct("!BBH")
 
 _N = NotifyType
+_LONGEST = 0xFFFF
 _DATA_OCTETS: dict[int, range] = {
     _N.UNSUPPORTED_CRITICAL_PAYLOAD: range(1, 2),
     _N.INVALID_MESSAGE_ID: range(4, 5),
+    _N.INVALID_SPI: range(4, 5),
     _N.INVALID_KE_PAYLOAD: range(2, 3),
     _N.SET_WINDOW_SIZE: range(4, 5),
     _N.NAT_DETECTION_SOURCE_IP: range(20, 21),
     _N.NAT_DETECTION_DESTINATION_IP: range(20, 21),
     _N.COOKIE: range(1, 65),
+    _N.IPCOMP_SUPPORTED: range(3, _LONGEST),  # CPI, Transform ID, attributes (section 2.22)
 }
 
 

@@ -229,10 +229,13 @@ def test_nonces_have_16_to_256_octets(octets: int, allowed: bool) -> None:
         decode(PayloadType.NONCE, nonce)
 
 
+@pytest.mark.requirement("R7296-205")
 @pytest.mark.parametrize(
     ("kind", "sizes"),
     [
         (NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD, range(1, 2)),
+        (NotifyType.INVALID_SPI, range(4, 5)),
+        (NotifyType.IPCOMP_SUPPORTED, range(3, 0xFFFF)),
         (NotifyType.INVALID_MESSAGE_ID, range(4, 5)),
         (NotifyType.INVALID_KE_PAYLOAD, range(2, 3)),
         (NotifyType.SET_WINDOW_SIZE, range(4, 5)),
@@ -249,6 +252,20 @@ def test_notify_data_has_the_size_of_its_type(kind: NotifyType, sizes: range) ->
         else:
             with pytest.raises(MalformedMessage, match=f"{kind.name} with {size} octets"):
                 decode(PayloadType.NOTIFY, body)
+
+
+@pytest.mark.requirement("R7296-203")
+def test_a_notify_without_spi_is_sent_with_protocol_zero_and_read_with_any() -> None:
+    for protocol in map(ProtocolId.of, (0, 1, 2, 3, 255)):
+        sent = NotifyPayload(NotifyType.COOKIE, b"data")
+        assert sent.body() == bytes.fromhex("00 00 4006") + b"data"
+        body = bytes((protocol,)) + sent.body()[1:]
+        read = decode(PayloadType.NOTIFY, body)
+        assert isinstance(read, NotifyPayload)
+        assert (read.type, read.spi, read.data) == (NotifyType.COOKIE, b"", b"data")
+    named = NotifyPayload(NotifyType.REKEY_SA, b"", ProtocolId.ESP, b"\1\2\3\4")
+    assert named.body() == bytes.fromhex("03 04 4009 01020304")
+    assert decode(PayloadType.NOTIFY, named.body()) == named
 
 
 def test_a_notify_may_name_any_protocol_and_spi() -> None:
