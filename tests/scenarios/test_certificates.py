@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from ipsecme.crypto.certificate_issue import Authority, KeyType, make_crl
+from ipsecme.crypto.certificate_issue import Authority, KeyType, make_crl, make_ocsp_response
 from ipsecme.lab.errors import StepFailed
 from ipsecme.lab.ipsecme import Ipsecme
 from ipsecme.lab.peer import Credential, Tunnel
@@ -163,6 +163,48 @@ def test_certificates_by_url_in_both_directions(lab: Lab, we_call: bool) -> None
 
 def is_open(host: Host, port: int) -> bool:
     return f":{port}" in host.run(["ss", "-Hltn"])
+
+
+def test_ocsp_within_ike_between_two_of_ours(lab: Lab) -> None:
+    """Both are strict and have no other news; when the caller's runs out nobody lets it in."""
+    root = root_of()
+    west, east = two_sites(lab)
+    credentials = [made(root, site.identity) for site in (west, east)]
+    files = [site.host.folder / "own.ocsp" for site in (west, east)]
+    for path, credential in zip(files, credentials, strict=True):
+        path.write_bytes(ocsp_about(root, credential))
+    caller, called = (
+        Ipsecme(site, TUNNEL, remote=other, credential=credential,
+                settings={"revocation": "strict", "ocsp_own": [str(path)]})
+        for site, other, credential, path in zip(
+            (west, east), (east, west), credentials, files, strict=True
+        )
+    )  # fmt: skip
+
+    story = Story(lab, caller, called)
+    story.bring_up(by=caller)
+    story.ping()
+    story.delete_ike(by=caller)
+    files[0].write_bytes(ocsp_about(root, credentials[0], revoked=NOW - DAY))
+    wait_until(
+        lambda: "there is no OCSP response" in caller.log_text(),
+        "the caller to notice that it is revoked",
+        seconds=20,
+    )
+    with pytest.raises(StepFailed):
+        caller.initiate()
+    assert "not known, and revocation is strict" in last_error(called)
+    story.nothing_passes()
+
+
+def ocsp_about(
+    root: Authority, credential: Credential, revoked: dt.datetime | None = None
+) -> bytes:
+    certificate = x509.load_pem_x509_certificate(credential.certificates[0].encode())
+    response = make_ocsp_response(
+        certificate, root.certificate, NOW, DAY, signer=root, revoked=revoked
+    )
+    return response.public_bytes(Encoding.DER)
 
 
 class Refusal(NamedTuple):

@@ -65,9 +65,9 @@ class ChainChecker:
     ) -> list[Wanted]:
         """Return what should be fetched before the question can be answered well."""
         at = at or dt.datetime.now(dt.UTC)
-        steps = _steps(question, at)
-        if not steps:
+        if not _may_fetch(question.trust.revocation):
             return []
+        steps = _steps(question, at)
         news = self._news(question, at)
         open_steps = [s for s in steps if news.about(*s, at).standing is Standing.UNKNOWN]
         return self._urls.missing(_sources(question, open_steps), now)[:_MOST_URLS]
@@ -78,13 +78,20 @@ class ChainChecker:
 
     def _news(self, question: CheckChain, at: dt.datetime) -> News:
         told = question.trust.revocation
-        fetched = self._urls.read(_sources(question, _steps(question, at)))
+        steps = _steps(question, at) if _may_fetch(told) else []
+        fetched = self._urls.read(_sources(question, steps))
         crls = self._crl_files.read(name for name in told.sources if not is_url(name))
         crls += [one for one in fetched if isinstance(one, Crl)]
         ocsp = _stapled(question)
         ocsp += self._ocsp_files.read(name for name in told.ocsp if not is_url(name))
         ocsp += [one for one in fetched if isinstance(one, OcspResponse)]
         return News(tuple(crls), tuple(ocsp), _rules(told))
+
+
+def _may_fetch(told: Revocation) -> bool:
+    """Tell whether there is anything to fetch at all; finding the way costs signatures."""
+    follows = (told.follow, told.ocsp_follow) != ("off", "off")
+    return follows or any(map(is_url, (*told.sources, *told.ocsp)))
 
 
 Step = tuple["Certificate", "Certificate"]
