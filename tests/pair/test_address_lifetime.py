@@ -65,6 +65,7 @@ def hints(pair: Pair) -> list[bytes]:
     return [a.value for a in request.only(ConfigPayload).attributes if a.type in kinds]
 
 
+@pytest.mark.requirement("M-43", "M-56", "M-U39")
 @FAMILIES
 def test_rekeying_the_ike_sa_keeps_the_address_and_asks_for_none(family: int, first: str) -> None:
     pair = Pair(a=client(family), b=gateway(*DUAL))
@@ -103,6 +104,7 @@ def test_rekeyings_that_collide_lose_nothing(family: int, first: str) -> None:
     assert in_pool(pair) == 0
 
 
+@pytest.mark.requirement("M-49")
 @FAMILIES
 @pytest.mark.parametrize("break_first", [False, True])
 def test_reauthentication_keeps_the_address_by_asking_for_it(
@@ -123,6 +125,22 @@ def test_reauthentication_keeps_the_address_by_asking_for_it(
     assert in_pool(pair) == 1  # the other one's
 
 
+@pytest.mark.requirement("M-U39")
+@FAMILIES
+def test_authentication_anew_may_bring_another_address(family: int, first: str) -> None:
+    pair = Pair(a=client(family, reauthenticate=1000.0), b=gateway(*DUAL))
+    pair.establish()
+    pair.a.endpoint._services.last_assigned.clear()  # so nothing is wished for
+    pair.drive(1000)
+    second = first.removesuffix("1") + "2"
+    assert pair.a.reasons(IkeSaClosed) == ["reauthenticated"]
+    assert leased(pair) == [[second]]
+    assert local_ts(pair) == [[second]]
+    assert in_pool(pair) == 1
+    pair.check_sads()
+
+
+@pytest.mark.requirement("M-49")
 @FAMILIES
 def test_another_identity_that_wishes_for_it_gets_another(family: int, first: str) -> None:
     mine = client(family, name="mine", identity="mine.example.com")
@@ -135,6 +153,7 @@ def test_another_identity_that_wishes_for_it_gets_another(family: int, first: st
     assert texts(live(pair.a).internal.assigned) == [first.removesuffix("1") + "2"]
 
 
+@pytest.mark.requirement("M-49")
 @FAMILIES
 def test_a_free_address_is_had_for_the_wish(family: int, first: str) -> None:
     pair = Pair(a=client(family), b=gateway(*DUAL))

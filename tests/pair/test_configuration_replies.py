@@ -43,14 +43,17 @@ def establish(
     return pair
 
 
-@pytest.mark.requirement("R7296-220")
-def test_what_is_unknown_or_no_more_is_ignored() -> None:
-    expiry = attribute(T.of(5), b"\0\0\0\1")  # INTERNAL_ADDRESS_EXPIRY
-    pair = establish(expiry, attribute(T.of(0x7123), b"x" * 300), before=(expiry,))
+@pytest.mark.requirement("R7296-220", "M-43", "M-56")
+@pytest.mark.parametrize(("family", "first"), [(4, "10.9.0.1"), (16, "fd00:9::1")])
+def test_what_is_unknown_or_no_more_is_ignored(family: int, first: str) -> None:
+    expiry = attribute(T.of(5), b"\0\0\0\1")  # INTERNAL_ADDRESS_EXPIRY, after a second
+    strange = attribute(T.of(0x7123), b"x" * 300)
+    pair = establish(expiry, strange, before=(expiry,), families=(family,))
     pair.check_sads()
-    assert local_ts(pair) == [["10.9.0.1"]]
+    assert local_ts(pair) == [[first]]
     pair.drive(600)
     pair.check_sads()
+    assert texts(live(pair.a).internal.assigned) == [first]
 
 
 def test_addresses_that_nobody_asked_for_are_left() -> None:
