@@ -18,12 +18,8 @@ FINISHED: frozenset[str] = frozenset()  # documents of which no row may be missi
 KNOWN_AS_MISSING = """
 M-2
 M-12
-M-43
-M-49
-M-56
 M-61
 M-80
-M-U39
 M-U52
 M-U53
 R7296-045
