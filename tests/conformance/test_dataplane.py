@@ -11,8 +11,9 @@ import pytest
 from ipsecme.base import Incompatible, IpsecmeError, LocalMisuse, Path, Transport
 from ipsecme.crypto.suite import EspSuite
 from ipsecme.dataplane import DataPlaneLost, DropReason
+from ipsecme.esp.ecn import traffic_class
 from ipsecme.policy.parameters import Mode
-from ipsecme.wire.numbers import EncrId, IntegId
+from ipsecme.wire.numbers import EncrId, IntegId, IpProtocol
 from support.esp import (
     CBC_SUITE,
     EAST,
@@ -23,6 +24,7 @@ from support.esp import (
     WEST6,
     Ends,
     make_ends,
+    packet,
     udp,
 )
 from support.planes import OUTER, OUTER6, eventually, memory_planes, outer_path, user_planes
@@ -108,6 +110,63 @@ def test_every_kind_of_outer_path(
     on_planes(check)
 
 
+@pytest.mark.parametrize("addresses", [OUTER, OUTER6], ids=["IPv4", "IPv6"])
+@pytest.mark.parametrize("encapsulated", [True, False], ids=["in UDP", "protocol 50"])
+def test_transport_mode_between_the_hosts_themselves(
+    on_planes: Callable[[Check], None], addresses: tuple[str, str], *, encapsulated: bool
+) -> None:
+    async def check(west: Side, east: Side) -> None:
+        path = outer_path(addresses, encapsulated=encapsulated)
+        ends = make_ends(path=path, west_ts=addresses[:1], east_ts=addresses[1:])
+        await _install(
+            west, east, Ends(*(dataclasses.replace(p, mode=Mode.TRANSPORT) for p in ends))
+        )
+        near, far = addresses
+        await _crosses(west, east, udp(near, far, b"to the other host"))
+        await _crosses(east, west, udp(far, near, b"and back again..."))
+        # The header that travels is the only one: what it says of the class comes out again.
+        for mark in (2, 3, 0xB9):
+            body = udp(near, far, b"with a class: %03d" % mark)[-26:]
+            west.inject(packet(near, far, IpProtocol.UDP, body, ecn=mark))
+            await eventually(
+                lambda m=mark, b=body: (
+                    (m, b[-16:])  # type: ignore[misc]
+                    in [(traffic_class(p), p[-16:]) for p in east.delivered()]
+                ),
+                "the packet with its traffic class",
+            )
+        counters = await _counted(
+            east.plane, lambda c: c.totals.packets_in >= 4, "four packets in transport mode"
+        )
+        assert set(counters.totals.drops) <= {DropReason.NO_POLICY}
+
+    on_planes(check)
+
+
+@pytest.mark.parametrize("encapsulated", [True, False], ids=["in UDP", "protocol 50"])
+def test_congestion_marks_cross_a_tunnel(
+    on_planes: Callable[[Check], None], *, encapsulated: bool
+) -> None:
+    async def check(west: Side, east: Side) -> None:
+        for number, addresses in enumerate((OUTER, OUTER6)):
+            path = outer_path(addresses, encapsulated=encapsulated)
+            spis = 0x1000 + number, 0x2000 + number
+            await _install(west, east, make_ends(path=path, spis=spis))
+            for near, far in _INNER:
+                for mark in range(4):
+                    body = udp(near, far, b"%02d marked with %02d" % (number, mark))[-26:]
+                    west.inject(packet(near, far, IpProtocol.UDP, body, ecn=mark))
+                    await eventually(
+                        lambda m=mark, b=body: (
+                            (m, b[-16:])  # type: ignore[misc]
+                            in [(traffic_class(p), p[-16:]) for p in east.delivered()]
+                        ),
+                        "the marked packet",
+                    )
+
+    on_planes(check)
+
+
 def test_packets_larger_than_the_path_cross_in_fragments(
     on_planes: Callable[[Check], None],
 ) -> None:
@@ -179,7 +238,7 @@ def test_a_second_install_of_an_spi_fails_alone(on_planes: Callable[[Check], Non
 @pytest.mark.parametrize(
     ("change", "error", "word"),
     [
-        ({"mode": Mode.TRANSPORT}, LocalMisuse, "tunnel mode"),
+        ({"mode": Mode.TRANSPORT}, LocalMisuse, "between two hosts"),
         ({"replay_window": 7}, LocalMisuse, "replay window"),
         (
             {"suite": EspSuite(EncrId.ENCR_AES_CBC, 128, IntegId.NONE, esn=False)},

@@ -11,6 +11,7 @@ from ipsecme.base import MalformedMessage, Path, Transport
 from ipsecme.dataplane.user import channel as ch
 from ipsecme.dataplane.user.settings import UserSettings
 from ipsecme.esp import DropReason, SaCounters, Totals
+from ipsecme.policy.parameters import OriginalAddresses
 from support.esp import SUITES, make_ends
 
 _uint32 = st.integers(0, (1 << 32) - 1)
@@ -30,12 +31,13 @@ _sa = st.builds(
     _drops,
 )
 _pair = st.builds(
-    lambda suite, replaces, ready, window, path, own: dataclasses.replace(
+    lambda suite, replaces, ready, window, path, own, original: dataclasses.replace(
         make_ends(suite, path=path).west,
         replaces=replaces,
         outbound_ready=ready,
         replay_window=window,
         own_addresses=tuple(address.packed for address in own),
+        original=original,
     ),
     st.sampled_from(SUITES),
     st.none() | st.integers(1, (1 << 32) - 1),
@@ -43,6 +45,7 @@ _pair = st.builds(
     _uint32,
     _path,
     st.lists(st.ip_addresses(), max_size=3),
+    st.none() | st.builds(OriginalAddresses, *[st.binary(min_size=n, max_size=n) for n in (4, 16)]),
 )
 _messages = st.one_of(
     st.builds(ch.Install, _uint32, _pair),

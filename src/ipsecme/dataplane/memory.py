@@ -125,21 +125,26 @@ class MemoryDataPlane:
     def inject(self, packet: bytes) -> None:
         """Take an inner packet of this host, and carry what becomes of it to the far end."""
         for sa in self._processor.outbound_batch((packet,)):
-            sealed, sa.queue[:] = list(sa.queue), []
-            self._network.esp.extend(sealed)
             path = self._processor.path(sa)
             plane = self._network.owner(path)
-            if plane is None:
-                self._processor.note_drop(DropReason.SEND_REFUSED, len(sealed))
-                continue
             way_back = path._replace(local=path.remote, remote=path.local)
-            plane.receive_esp([p for p in sealed if self._network.carries(p)], way_back)
+            for traffic_class, sealed in sa.take():
+                self._network.esp.extend(sealed)
+                if plane is None:
+                    self._processor.note_drop(DropReason.SEND_REFUSED, len(sealed))
+                    continue
+                arriving = [p for p in sealed if self._network.carries(p)]
+                plane.receive_esp(arriving, way_back, traffic_class)
         self._report_expiring()
 
-    def receive_esp(self, packets: Sequence[bytes], way_back: Path) -> None:
-        """Take ESP packets from the network."""
+    def receive_esp(
+        self, packets: Sequence[bytes], way_back: Path, traffic_class: int = 0
+    ) -> None:
+        """Take ESP packets of one traffic class from the network."""
         strangers: list[bytes] = []
-        self._processor.inbound_batch(packets, self._clock(), self.delivered, strangers)
+        self._processor.inbound_batch(
+            packets, self._clock(), self.delivered, strangers, traffic_class=traffic_class
+        )
         self._processor.note_drop(DropReason.UNKNOWN_SPI, len(strangers))
         if strangers and self._listener is not None:
             spi = int.from_bytes(strangers[-1][:4])

@@ -88,8 +88,12 @@ class InboundSa(Keyed):
         self._admission = Admission(pair.remote_ts, pair.local_ts)
         self._open = opener(pair.suite, pair.inbound)
 
-    def open_batch(self, packets: Iterable[bytes], delivered: list[bytes]) -> None:
+    def open_batch(
+        self, packets: Iterable[bytes], delivered: list[bytes], traffic_class: int = 0
+    ) -> None:
         """Open ESP packets of this SA; append inner packets to `delivered`, count the others.
+
+        `traffic_class` is what all of them had in their outer headers.
 
         The window moves after the ICV check and never before it, and what is inside is looked at
         only then (RFC 4303, section 3.4.4).
@@ -114,7 +118,7 @@ class InboundSa(Keyed):
             if end:
                 deliver(plain[:end])
                 continue
-            inner = self._judge(plain)
+            inner = self._judge(plain, traffic_class)
             if isinstance(inner, int):
                 drops[inner] += 1
             else:
@@ -139,7 +143,7 @@ class InboundSa(Keyed):
         except struct_error:
             return 0
 
-    def _judge(self, plain: bytes) -> bytes | int:
+    def _judge(self, plain: bytes, traffic_class: int) -> bytes | int:
         """Look at decrypted octets step by step."""
         try:
             payload, next_header = split_trailer(plain)

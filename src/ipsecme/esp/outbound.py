@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from ipsecme.esp.keyed import Keyed
@@ -19,7 +21,10 @@ _SOFT_NUMERATOR, _SOFT_DENOMINATOR = 3, 4
 
 
 class OutboundSa(Keyed):
-    """Seals packets of one SA. `queue` holds the ESP packets not yet taken by who sends them.
+    """Seals packets of one SA.
+
+    `queue` holds the ESP packets not yet taken by who sends them, `classes` the traffic class for
+    the outer header of each.
 
     The last sequence number is 2^32-1, with ESN 2^64-1 (RFC 4303, section 3.3.3); after it `seal`
     returns nothing. At three quarters of the way `is_expiring` turns true.
@@ -31,6 +36,7 @@ class OutboundSa(Keyed):
         "_last",
         "_seal",
         "_trailers",
+        "classes",
         "is_expiring",
         "octets",
         "pair",
@@ -42,6 +48,7 @@ class OutboundSa(Keyed):
         alignment = sizes(pair.suite).alignment
         self.pair = pair
         self.queue: list[bytes] = []
+        self.classes: list[int] = []
         self.octets = 0
         self.sequence = 0
         self.is_expiring = False
@@ -53,6 +60,16 @@ class OutboundSa(Keyed):
             4: trailers(alignment, IpProtocol.IPV4),
             6: trailers(alignment, IpProtocol.IPV6),
         }
+
+    def take(self) -> list[tuple[int, list[bytes]]]:
+        """Empty the queue; return its packets in runs of one traffic class."""
+        queue, classes = self.queue, self.classes
+        self.queue, self.classes = [], []
+        first = classes[0] if classes else 0
+        if classes.count(first) == len(queue):
+            return [(first, queue)]
+        pairs = groupby(zip(classes, queue, strict=True), key=itemgetter(0))
+        return [(value, [packet for _, packet in run]) for value, run in pairs]
 
     def seal(self, packet: bytes) -> bytes | None:
         """Return the ESP packet around an IPv4 or IPv6 packet; None when no number is left."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipsecme.esp.outbound import OutboundSa
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipsecme.base import Path, Rng
+    from ipsecme.base import Path
     from ipsecme.esp.inbound import InboundSa
+    from ipsecme.esp.outbound import OutboundSa
     from ipsecme.policy.parameters import SaPair
 
 __all__ = ["InstalledPair"]
@@ -40,14 +39,14 @@ class InstalledPair:
         self,
         pair: SaPair,
         inbound: InboundSa,
-        rng: Rng,
+        outbound: OutboundSa,
         *,
         age: int,
         predecessor: InstalledPair | None,
     ) -> None:
         self.age = age
         self.inbound = inbound
-        self.outbound = OutboundSa(pair, rng)
+        self.outbound = outbound
         self.path: Path = pair.path
         self.predecessor = predecessor
         self.successors: list[InstalledPair] = []

@@ -10,9 +10,11 @@ from bisect import insort
 from typing import TYPE_CHECKING, NamedTuple
 
 from ipsecme.esp.selectors import Admission
+from ipsecme.policy.selector import intersect
 
 if TYPE_CHECKING:
     from ipsecme.esp.outbound import OutboundSa
+    from ipsecme.policy.parameters import SaPair
     from ipsecme.wire.ike import TrafficSelector
     from ipsecme.wire.ip import IpHeaders
 
@@ -65,6 +67,20 @@ class OutboundPolicies:
             else:
                 self._hosts.pop(remote.start, None)
 
+    def rival(self, pair: SaPair) -> SaPair | None:
+        """Return a pair in use that would share packets with a transport mode pair to another peer.
+
+        Peers behind one NAT have one address here and differ by their ports (RFC 3948, section
+        5.2): what is meant for one must not go to the other.
+        """
+        for remote in pair.remote_ts:
+            for entry in self._hosts.get(remote.start, ()):
+                other = entry.sa.pair
+                is_same_peer = other.path.remote == pair.path.remote or not pair.path.encapsulated
+                if other.mode is pair.mode and not is_same_peer and _overlap(pair, other):
+                    return other
+        return None
+
     def match(self, headers: IpHeaders) -> OutboundSa | None:
         """Return the SA that takes a packet with these headers."""
         for entry in self._hosts.get(headers.destination, ()):
@@ -74,6 +90,11 @@ class OutboundPolicies:
             if entry.admission.admits(headers):
                 return entry.sa
         return None
+
+
+def _overlap(one: SaPair, other: SaPair) -> bool:
+    sides = (one.local_ts, other.local_ts), (one.remote_ts, other.remote_ts)
+    return all(any(intersect(a, b) for a in mine for b in theirs) for mine, theirs in sides)
 
 
 def _place(entry: _Entry) -> tuple[tuple[int, int, int], int, int]:

@@ -8,20 +8,22 @@ packet and tell what happened to it.
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import groupby, islice
 from operator import itemgetter
 from struct import error as struct_error
 from typing import TYPE_CHECKING, NamedTuple
 
-from ipsecme.base import LocalMisuse, MalformedMessage
+from ipsecme.base import Incompatible, LocalMisuse, MalformedMessage
 from ipsecme.esp.counters import Counters, SaCounters, Totals, drops_by_reason
-from ipsecme.esp.ecn import with_congestion
+from ipsecme.esp.datagrams import Datagrams
+from ipsecme.esp.ecn import CAPABLE_1, CONGESTION_EXPERIENCED, MARK_MASK, with_mark
 from ipsecme.esp.flows import MAX_FLOWS, flow_key_ipv4, flow_key_ipv6, is_cacheable
-from ipsecme.esp.inbound import InboundSa
 from ipsecme.esp.pairs import InstalledPair
 from ipsecme.esp.policies import OutboundPolicies
 from ipsecme.esp.reasons import DropReason
 from ipsecme.esp.selectors import return_flow
+from ipsecme.esp.transport_mode import can_carry, halves, hosts_of
 from ipsecme.policy.parameters import Mode
 from ipsecme.wire.ip import read_headers
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from ipsecme.base import Path, Rng
     from ipsecme.esp.flows import FlowKey
+    from ipsecme.esp.inbound import InboundSa
     from ipsecme.esp.outbound import OutboundSa
     from ipsecme.policy.parameters import SaPair
 
@@ -38,6 +41,8 @@ __all__ = ["Processor", "Verdict"]
 _CONGESTION = int(DropReason.CONGESTION)
 _DUMMY = int(DropReason.DUMMY)
 _MALFORMED_PACKET = int(DropReason.MALFORMED_PACKET)
+_UNFIT_HEADER = int(DropReason.UNFIT_HEADER)
+_TELLING_MARKS = frozenset((CAPABLE_1, CONGESTION_EXPERIENCED))
 _NO_POLICY = int(DropReason.NO_POLICY)
 _EXHAUSTED = int(DropReason.SEQUENCE_EXHAUSTED)
 _MIN_SPI = 256  # lower numbers are reserved (RFC 4303, section 2.1)
@@ -67,8 +72,10 @@ class Processor:
     """
 
     __slots__ = (
+        "_datagrams",
         "_drops",
         "_gone",
+        "_hosts",
         "_inbound",
         "_inbound_flows",
         "_installed",
@@ -87,6 +94,8 @@ class Processor:
         self._inbound: dict[bytes, InboundSa] = {}
         self._waiting: dict[InboundSa, InstalledPair] = {}
         self._installed = 0
+        self._hosts: Counter[tuple[bytes, bytes]] = Counter()  # with transport mode between them
+        self._datagrams = Datagrams()
         self._policies = OutboundPolicies()
         # An integer is the reason why a flow's packets are dropped.
         self._outbound_flows: dict[FlowKey, OutboundSa | int] = {}
@@ -100,20 +109,25 @@ class Processor:
 
     def install(self, pair: SaPair) -> None:
         """Add a pair. Raises `LocalMisuse` or `Incompatible`, and then nothing has changed."""
-        if pair.mode is not Mode.TUNNEL:
-            raise LocalMisuse("transport mode; only tunnel mode passes here")
         if pair.spi in self._pairs:
             raise LocalMisuse(f"SPI {pair.spi:08x} is installed already")
         if not all(_MIN_SPI <= half.spi < 1 << 32 for half in (pair.inbound, pair.outbound)):
             raise LocalMisuse("an SPI below 256, which RFC 4303 reserves, or above 32 bits")
-        inbound = InboundSa(pair, self._inbound_flows)
+        inbound, outbound = halves(pair, self._inbound_flows, self._rng)
+        if pair.mode is Mode.TRANSPORT and (rival := self._policies.rival(pair)) is not None:
+            raise Incompatible(
+                f"another peer at {rival.path.remote} has transport mode with the same selectors; "
+                "behind one NAT only one can, the others need tunnel mode"
+            )
         predecessor = None if pair.replaces is None else self._pairs.get(pair.replaces)
         installed = InstalledPair(
-            pair, inbound, self._rng, age=self._installed, predecessor=predecessor
+            pair, inbound, outbound, age=self._installed, predecessor=predecessor
         )
         self._installed += 1
         self._pairs[pair.spi] = installed
         self._inbound[pair.spi.to_bytes(4)] = inbound
+        if pair.mode is Mode.TRANSPORT:
+            self._hosts[hosts_of(pair)] += 1
         self._refresh(installed)
 
     def update_path(self, spi: int, path: Path) -> None:
@@ -138,6 +152,9 @@ class Processor:
         installed.leave()
         self._refresh(installed, *family)
         del self._pairs[spi]
+        pair = installed.outbound.pair
+        if pair.mode is Mode.TRANSPORT:
+            self._hosts -= Counter((hosts_of(pair),))  # those with none left go
         del self._inbound[spi.to_bytes(4)]
         self._waiting.pop(installed.inbound, None)
         self._inbound_flows.clear()
@@ -171,6 +188,8 @@ class Processor:
         """
         filled: list[OutboundSa] = []
         look_up = self._outbound_flows.get
+        if self._hosts:
+            packets = self._datagrams.whole(packets, self._hosts)
         for packet in packets:
             try:
                 sa = look_up(flow_key_ipv4(packet) if packet[0] < 0x60 else flow_key_ipv6(packet))
@@ -189,6 +208,9 @@ class Processor:
             if not queue:
                 filled.append(sa)
             queue.append(sealed)
+            first = packet[0]
+            second = packet[1]
+            sa.classes.append(second if first < 0x60 else (first & 0x0F) << 4 | second >> 4)
         for sa in filled:
             if sa.is_expiring:
                 self._report(sa)
@@ -201,23 +223,24 @@ class Processor:
         delivered: list[bytes],
         strangers: list[bytes],
         *,
-        is_congested: bool = False,
+        traffic_class: int = 0,
     ) -> None:
         """Open ESP packets and append the inner packets to `delivered`.
 
         What begins with no installed SPI is appended to `strangers`, uncounted: on the NAT
         traversal port it may be something else than ESP. `now` is in monotonic seconds;
-        `is_congested` says that the packets' outer headers carry the mark "congestion experienced".
+        `traffic_class` is what the packets' outer headers have.
         """
+        mark = traffic_class & MARK_MASK
         for spi, run in groupby(packets, _spi_octets):
             sa = self._inbound.get(spi)
             if sa is None:
                 strangers.extend(run)
                 continue
             before, dummies = len(delivered), sa.drops[_DUMMY]
-            sa.open_batch(run, delivered)
-            if is_congested:
-                sa.drops[_CONGESTION] += _mark_congestion(delivered, before)
+            sa.open_batch(run, delivered, traffic_class)
+            if mark in _TELLING_MARKS and sa.pair.mode is Mode.TUNNEL:
+                sa.drops[_CONGESTION] += _mark(delivered, before, mark)
             count = len(delivered) - before
             if not count and sa.drops[_DUMMY] == dummies:
                 continue
@@ -228,24 +251,23 @@ class Processor:
                 self._take_over(sa)
 
     def outbound(self, packet: bytes) -> Verdict:
-        """Seal one packet."""
+        """Seal one packet. A fragment that has to wait for others is INCOMPLETE."""
         before = list(self._drops)
         filled = self.outbound_batch((packet,))
         if not filled:
             return Verdict(b"", _difference(before, self._drops))
         (sa,) = filled
-        (sealed,) = sa.queue
-        sa.queue.clear()
+        ((_, (sealed,)),) = sa.take()
         return Verdict(sealed, None, sa.pair.spi)
 
-    def inbound(self, packet: bytes, now: float, *, is_congested: bool = False) -> Verdict:
+    def inbound(self, packet: bytes, now: float, *, traffic_class: int = 0) -> Verdict:
         """Open one packet."""
         sa = self._inbound.get(packet[:4])
         if sa is None:
             self.note_drop(DropReason.UNKNOWN_SPI)
             return Verdict(b"", DropReason.UNKNOWN_SPI)
         before, delivered = list(sa.drops), list[bytes]()
-        self.inbound_batch((packet,), now, delivered, [], is_congested=is_congested)
+        self.inbound_batch((packet,), now, delivered, [], traffic_class=traffic_class)
         if not delivered:
             return Verdict(b"", _difference(before, sa.drops), sa.pair.spi)
         return Verdict(delivered[0], None, sa.pair.spi)
@@ -257,6 +279,7 @@ class Processor:
     def counters(self) -> Counters:
         """Return all counters."""
         sums, drops, sas = self._gone, list(self._drops), []
+        drops[DropReason.INCOMPLETE] += self._datagrams.lost
         for spi, installed in self._pairs.items():
             counts = self._counts(installed)
             sums = _sum(sums, counts)
@@ -285,6 +308,8 @@ class Processor:
             flow = return_flow(packet, headers)
             sa = None if flow is None else self._policies.match(flow)
         decision: OutboundSa | int = _NO_POLICY if sa is None else sa
+        if sa is not None and sa.pair.mode is Mode.TRANSPORT and not can_carry(packet, headers):
+            decision = _UNFIT_HEADER
         if is_cacheable(packet, headers):
             flows = self._outbound_flows
             if len(flows) >= MAX_FLOWS:
@@ -311,9 +336,9 @@ class Processor:
         self._refresh(installed)
 
 
-def _mark_congestion(delivered: list[bytes], start: int) -> int:
-    """Set the mark in the packets from `start` on; return how many were dropped for it."""
-    marked = [with_congestion(packet) for packet in delivered[start:]]
+def _mark(delivered: list[bytes], start: int, outer: int) -> int:
+    """Hand the outer mark to the packets from `start` on; return how many were dropped for it."""
+    marked = [with_mark(packet, outer) for packet in delivered[start:]]
     delivered[start:] = [packet for packet in marked if packet is not None]
     return marked.count(None)
 
@@ -323,4 +348,5 @@ def _sum(one: _Traffic, other: _Traffic) -> _Traffic:
 
 
 def _difference(before: list[int], after: list[int]) -> DropReason:
-    return next(DropReason(code) for code, count in enumerate(after) if count != before[code])
+    changed = (DropReason(code) for code, count in enumerate(after) if count != before[code])
+    return next(changed, DropReason.INCOMPLETE)

@@ -9,7 +9,6 @@ import pytest
 from ipsecme.base import LocalMisuse, Path, Transport
 from ipsecme.esp import DropReason, Processor
 from ipsecme.esp.transform import sealer
-from ipsecme.policy.parameters import Mode
 from ipsecme.wire.esp import encode_trailer
 from ipsecme.wire.ip import checksum, read_headers
 from support.esp import (
@@ -163,7 +162,7 @@ def test_congestion_marks_come_inwards(source: str, destination: str, ecn: int) 
     inner = packet(source, destination, 253, b"payload", ecn=ecn)
     sealed = here.west.outbound(inner).octets
 
-    verdict = here.east.inbound(sealed, 1.0, is_congested=True)
+    verdict = here.east.inbound(sealed, 1.0, traffic_class=3)
 
     if ecn == 0:
         assert verdict.reason == DropReason.CONGESTION
@@ -298,11 +297,6 @@ def test_reserved_spis_are_refused(spi: int) -> None:
         with pytest.raises(LocalMisuse, match="SPI"):
             processor.install(changed)
         assert processor.counters().sas == []
-
-
-def test_transport_mode_is_refused() -> None:
-    with pytest.raises(LocalMisuse, match="tunnel mode"):
-        Processor(SeededRng()).install(dataclasses.replace(make_ends().west, mode=Mode.TRANSPORT))
 
 
 def test_unknown_spis_are_ignored() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ipsecme.base import MalformedMessage, Path, Reader, Secret, Transport, Writer, packed_address
 from ipsecme.crypto.suite import EspSuite
 from ipsecme.esp import DropReason, SaCounters, Totals
-from ipsecme.policy.parameters import Mode, SaHalf, SaPair
+from ipsecme.policy.parameters import Mode, OriginalAddresses, SaHalf, SaPair
 from ipsecme.wire.ike import TrafficSelector
 from ipsecme.wire.numbers import EncrId, IntegId, KeId
 
@@ -149,6 +149,8 @@ def write_pair(writer: Writer, pair: SaPair) -> None:
     writer.uint8(len(pair.own_addresses))
     for address in pair.own_addresses:
         _write_octets(writer, address)
+    for address in pair.original or (b"", b""):
+        _write_octets(writer, address)
 
 
 def read_pair(reader: Reader) -> SaPair:
@@ -172,7 +174,13 @@ def read_pair(reader: Reader) -> SaPair:
         bool(reader.uint8()),
         reader.uint32(),
         tuple(_read_octets(reader) for _ in range(reader.uint8())),
+        original=_read_original(reader),
     )
+
+
+def _read_original(reader: Reader) -> OriginalAddresses | None:
+    source, destination = _read_octets(reader), _read_octets(reader)
+    return OriginalAddresses(source, destination) if source else None
 
 
 def _write_counts(writer: Writer, *counts: int) -> None:

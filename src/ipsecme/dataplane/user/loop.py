@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from ipsecme.base import Path, Transport
 from ipsecme.dataplane.user.sockets import ANCILLARY_OCTETS, arrival
 from ipsecme.esp import DropReason
-from ipsecme.esp.ecn import CONGESTION_EXPERIENCED
 from ipsecme.wire.encap import NON_ESP_MARKER, is_ike, is_keepalive
 
 if TYPE_CHECKING:
@@ -116,10 +115,11 @@ class PacketLoop:
         except OSError:
             self._processor.note_drop(DropReason.DELIVERY_REFUSED)
         for sa in self._processor.outbound_batch(packets):
-            refused = self._control.way(sa.pair.spi).send_esp(sa.queue)
-            sa.queue.clear()
-            if refused:
-                self._processor.note_drop(DropReason.SEND_REFUSED, refused)
+            way = self._control.way(sa.pair.spi)
+            for traffic_class, sealed in sa.take():
+                refused = way.send_esp(sealed, traffic_class)
+                if refused:
+                    self._processor.note_drop(DropReason.SEND_REFUSED, refused)
         while self._processor.expiring:
             self._control.expiring(self._processor.expiring.pop())
 
@@ -150,15 +150,15 @@ class PacketLoop:
                 left -= len(packets) // _COALESCED_COST
             else:
                 packets = [data]
-            strangers = self._open(packets, is_congested=about.is_congested)
+            strangers = self._open(packets, about.traffic_class)
             if strangers:
                 self._sort(strangers, Transport(about.local or address, port), sender[:2])
 
     def _on_raw(self, sock: socket.socket) -> None:
         has_header = sock.family == socket.AF_INET
         receive = sock.recvmsg
-        packets: list[bytes] = []
-        origins: list[tuple[bytes, Ancillary, str]] = []
+        runs: list[tuple[int, list[bytes]]] = []
+        origins: list[tuple[bytes, tuple[bytes, Ancillary, str]]] = []
         for _ in range(_BATCH):
             try:
                 data, ancillary, _, sender = receive(_LARGEST_DATAGRAM, ANCILLARY_OCTETS)
@@ -168,29 +168,27 @@ class PacketLoop:
                 continue  # an ICMP error about something sent earlier
             origin = data, ancillary, sender[0]
             if has_header:
-                is_congested = (
-                    data[_IPV4_TRAFFIC_CLASS] & CONGESTION_EXPERIENCED == CONGESTION_EXPERIENCED
-                )
+                traffic_class = data[_IPV4_TRAFFIC_CLASS]
                 data = data[(data[0] & 0x0F) * 4 :]
             else:
-                is_congested = arrival(ancillary).is_congested
-            if is_congested:
-                self._open([data], is_congested=True)
-            else:
-                packets.append(data)
-                origins.append(origin)
-        strangers = self._open(packets)
-        self._processor.note_drop(DropReason.UNKNOWN_SPI, len(strangers))
-        for stranger in strangers[:1]:  # the reports are few, so one of a batch will do
-            origin = origins[next(i for i, packet in enumerate(packets) if packet is stranger)]
-            self._control.unknown_spi(_way_back(*origin), stranger, time.monotonic())
+                traffic_class = arrival(ancillary).traffic_class
+            if not runs or runs[-1][0] != traffic_class:
+                runs.append((traffic_class, []))
+            runs[-1][1].append(data)
+            origins.append((data, origin))
+        for traffic_class, packets in runs:
+            strangers = self._open(packets, traffic_class)
+            self._processor.note_drop(DropReason.UNKNOWN_SPI, len(strangers))
+            for stranger in strangers[:1]:  # the reports are few, so one of a run will do
+                origin = next(origin for packet, origin in origins if packet is stranger)
+                self._control.unknown_spi(_way_back(*origin), stranger, time.monotonic())
 
-    def _open(self, packets: list[bytes], *, is_congested: bool = False) -> list[bytes]:
+    def _open(self, packets: list[bytes], traffic_class: int) -> list[bytes]:
         """Open ESP packets and deliver what is inside; return what is for no SA."""
         delivered: list[bytes] = []
         strangers: list[bytes] = []
         self._processor.inbound_batch(
-            packets, time.monotonic(), delivered, strangers, is_congested=is_congested
+            packets, time.monotonic(), delivered, strangers, traffic_class=traffic_class
         )
         write, tun = os.write, self._tun
         for packet in delivered:

@@ -23,6 +23,7 @@ __all__ = [
     "OuterSockets",
     "Side",
     "arrival",
+    "marked",
     "segments",
     "source",
 ]
@@ -39,18 +40,21 @@ _IPPROTO_ESP = 50
 
 _segment_size = struct.Struct("=H")
 _gro_size = struct.Struct("=i")
+_int = struct.Struct("=i")
 _pktinfo_ipv4 = struct.Struct("=I4s4s")  # interface, our address, destination in the header
 _pktinfo_ipv6 = struct.Struct("=16sI")  # destination, interface
-_ECN = 3
 ANCILLARY_OCTETS = 3 * socket.CMSG_SPACE(_pktinfo_ipv6.size)
 
 
 class Arrival(NamedTuple):
-    """What ancillary data says: destination address (empty: unknown), segment size, ECN mark."""
+    """What ancillary data says: destination address (empty: unknown), segment and class.
+
+    `segment` is the size of the datagrams that were put together, `traffic_class` that of them all.
+    """
 
     local: str
     segment: int
-    is_congested: bool
+    traffic_class: int
 
 
 class Side(NamedTuple):
@@ -131,7 +135,7 @@ def arrival(ancillary: Ancillary) -> Arrival:
             local = socket.inet_ntop(socket.AF_INET6, _pktinfo_ipv6.unpack(data)[0])
         elif kind in {socket.IP_TOS, socket.IPV6_TCLASS}:
             traffic_class = data[0]
-    return Arrival(local, segment, traffic_class & _ECN == _ECN)
+    return Arrival(local, segment, traffic_class)
 
 
 def source(local: str) -> tuple[int, int, bytes]:
@@ -140,6 +144,14 @@ def source(local: str) -> tuple[int, int, bytes]:
     if len(packed) == 4:
         return socket.IPPROTO_IP, _IP_PKTINFO, _pktinfo_ipv4.pack(0, packed, bytes(4))
     return socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, _pktinfo_ipv6.pack(packed, 0)
+
+
+def marked(local: str, traffic_class: int) -> tuple[int, int, bytes]:
+    """Return the ancillary data that gives a datagram from an address a traffic class."""
+    octets = _int.pack(traffic_class)
+    if ":" in local:
+        return socket.IPPROTO_IPV6, socket.IPV6_TCLASS, octets
+    return socket.IPPROTO_IP, socket.IP_TOS, octets
 
 
 def segments(size: int) -> tuple[int, int, bytes]:

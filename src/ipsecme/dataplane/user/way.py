@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from ipsecme.dataplane.user.sockets import segments, source
+from ipsecme.dataplane.user.sockets import marked, segments, source
 from ipsecme.wire.encap import NAT_KEEPALIVE, NON_ESP_MARKER
 
 if TYPE_CHECKING:
@@ -28,61 +28,76 @@ class Way:
     What the system refuses is lost, as on any network; the sending methods return how much.
     """
 
-    __slots__ = ("_ancillary", "_may_segment", "_raw", "_remote", "_udp", "is_encapsulated")
+    __slots__ = (
+        "_ancillary",
+        "_local",
+        "_may_segment",
+        "_raw",
+        "_remote",
+        "_udp",
+        "is_encapsulated",
+    )
 
     def __init__(self, path: Path, sockets: OuterSockets) -> None:
         side = sockets.side(path.local.address)
         self._udp: socket.socket | None = None if side is None else side.udp
         self._raw: socket.socket | None = None if side is None else side.raw
+        self._local = path.local.address
         self._remote = path.remote
         is_wildcard = side is not None and side.address != path.local.address
         self._ancillary: Ancillary = [source(path.local.address)] if is_wildcard else []
         self._may_segment = True
         self.is_encapsulated = path.encapsulated
 
-    def send_esp(self, packets: Sequence[bytes]) -> int:
+    def send_esp(self, packets: Sequence[bytes], traffic_class: int = 0) -> int:
         """Send ESP packets in their order; return how many the system refused."""
+        ancillary = self._ancillary
+        if traffic_class:
+            ancillary = [*ancillary, marked(self._local, traffic_class)]
         if not self.is_encapsulated:
-            return self._send_singly(self._raw, packets, (self._remote.address, 0))
+            return _send_singly(self._raw, packets, ancillary, (self._remote.address, 0))
         if len(packets) == 1 or not self._may_segment:
-            return self._send_singly(self._udp, packets, self._remote)
+            return _send_singly(self._udp, packets, ancillary, self._remote)
         refused = 0
         for run in _runs(packets):
-            refused += self._send_run(run)
+            refused += self._send_run(run, ancillary)
         return refused
 
     def send_ike(self, data: bytes) -> int:
         """Send an IKE message behind its marker, or a NAT-keepalive as it is."""
         packet = data if data == NAT_KEEPALIVE else NON_ESP_MARKER + data
-        return self._send_singly(self._udp, (packet,), self._remote)
+        return _send_singly(self._udp, (packet,), self._ancillary, self._remote)
 
-    def _send_run(self, run: Sequence[bytes]) -> int:
+    def _send_run(self, run: Sequence[bytes], ancillary: Ancillary) -> int:
         """Send packets of one size, of which the last may be shorter."""
         if self._udp is None or len(run) == 1 or not self._may_segment:
-            return self._send_singly(self._udp, run, self._remote)
-        ancillary = [*self._ancillary, segments(len(run[0]))]
+            return _send_singly(self._udp, run, ancillary, self._remote)
         try:
-            self._udp.sendmsg(run, ancillary, 0, self._remote)
+            self._udp.sendmsg(run, [*ancillary, segments(len(run[0]))], 0, self._remote)
         except OSError as error:
             if error.errno not in _NO_SEGMENTATION:
                 return len(run)
             # Too large for the path without fragments, or a device that cannot: never try again.
             self._may_segment = False
-            return self._send_singly(self._udp, run, self._remote)
+            return _send_singly(self._udp, run, ancillary, self._remote)
         return 0
 
-    def _send_singly(
-        self, sock: socket.socket | None, packets: Sequence[bytes], remote: tuple[str, int]
-    ) -> int:
-        if sock is None:
-            return len(packets)
-        refused = 0
-        for packet in packets:
-            try:
-                sock.sendmsg((packet,), self._ancillary, 0, remote)
-            except OSError:
-                refused += 1
-        return refused
+
+def _send_singly(
+    sock: socket.socket | None,
+    packets: Sequence[bytes],
+    ancillary: Ancillary,
+    remote: tuple[str, int],
+) -> int:
+    if sock is None:
+        return len(packets)
+    refused = 0
+    for packet in packets:
+        try:
+            sock.sendmsg((packet,), ancillary, 0, remote)
+        except OSError:
+            refused += 1
+    return refused
 
 
 def _runs(packets: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
