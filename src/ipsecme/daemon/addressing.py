@@ -30,12 +30,18 @@ __all__ = [
 ]
 
 DYNAMIC = "dynamic"
+_ANYBODY = ("0.0.0.0/0", "::/0")
 _OCTETS = {"ipv4": 4, "ipv6": 16}
 
 
 def selectors_of(table: ConnectionTable) -> tuple[Sequence[str] | None, Sequence[str] | None]:
-    """Return local_ts and remote_ts of a connection; what is left out of them may be dynamic."""
+    """Return local_ts and remote_ts of a connection.
+
+    What is left out of them may be dynamic; in transport mode it is whoever the two hosts are.
+    """
     local, remote = table.local_ts, table.remote_ts
+    if table.mode != "tunnel" and local is None and remote is None and not table.children:
+        return _ANYBODY, _ANYBODY
     if local is None and remote is not None and table.request_addresses:
         local = [DYNAMIC]
     if remote is None and local is not None and table.pool:
@@ -84,8 +90,11 @@ def families_differ(
 def wrong_addresses(table: ConnectionTable) -> str | None:
     """Say what is wrong with the settings about internal addresses."""
     sides = [selectors_of(table), *((c.local_ts, c.remote_ts) for c in table.children.values())]
+    modes = [table.mode, *(child.mode for child in table.children.values())]
     is_local = any(DYNAMIC in (local or ()) for local, _ in sides)
     is_remote = any(DYNAMIC in (remote or ()) for _, remote in sides)
+    if (is_local or is_remote) and any(mode not in (None, "tunnel") for mode in modes):
+        return '"dynamic" addresses are inside a tunnel; transport mode has the hosts\' own ones'
     if is_local and not table.request_addresses:
         return 'local_ts is "dynamic", but no address is asked for; add request_addresses'
     if is_remote and not table.pool:

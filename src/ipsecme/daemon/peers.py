@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
-from ipsecme.base import ConfigError
+from ipsecme.base import ConfigError, packed_address
 from ipsecme.daemon.addressing import (
     DYNAMIC,
     address_config,
@@ -19,11 +19,14 @@ from ipsecme.daemon.key_files import KeyRejected
 from ipsecme.daemon.psk import load_psk, weakness
 from ipsecme.daemon.trust import load_trust
 from ipsecme.ike.config import ChildConfig, Lifetimes, PeerConfig, Retransmission
+from ipsecme.ike.transport_mode import on_address
 from ipsecme.policy.keywords import (
     DEFAULT_ESP_PROPOSALS,
     DEFAULT_IKE_PROPOSALS,
     parse_proposals,
 )
+from ipsecme.policy.parameters import Mode
+from ipsecme.policy.selector import narrow
 from ipsecme.wire.numbers import ProtocolId
 
 if TYPE_CHECKING:
@@ -77,7 +80,7 @@ class PeerMaker:
             trust=proofs.trust,
             local_null=table.local_auth == "null",
             remote_null=table.remote_auth == "null",
-            children=_children(name, table),
+            children=_children(name, table, addresses),
             local_address=addresses.local,
             listen_address=None if table.local is None else addresses.local,
             remote_address=addresses.remote,
@@ -140,7 +143,7 @@ def _address(text: str) -> str | None:
         return None
 
 
-def _children(name: str, table: ConnectionTable) -> tuple[ChildConfig, ...]:
+def _children(name: str, table: ConnectionTable, addresses: Addresses) -> tuple[ChildConfig, ...]:
     made = []
     local, remote = selectors_of(table)
     if local is not None and remote is not None:
@@ -154,7 +157,29 @@ def _children(name: str, table: ConnectionTable) -> tuple[ChildConfig, ...]:
             )
         merged = table.model_copy(update={key: value for key, value in child if value is not None})
         made.append(_child(child_name, child.local_ts, child.remote_ts, merged))
+    for config in made:
+        _check_hosts(config, addresses)
     return tuple(made)
+
+
+def _check_hosts(child: ChildConfig, addresses: Addresses) -> None:
+    """Transport mode is between the two hosts; raise `KeyRejected` when policy leaves one out."""
+    if child.mode is not Mode.TRANSPORT:
+        return
+    sides = (
+        ("local_ts", addresses.local, child.local_ts),
+        ("remote_ts", addresses.remote, child.remote_ts),
+    )
+    for key, address, selectors in sides:
+        if address is None:
+            continue
+        if not narrow(on_address(selectors, packed_address(address)), selectors):
+            raise KeyRejected(
+                key,
+                f"{key} of {child.name} does not hold {address}, and transport mode protects what "
+                f"the two hosts themselves send; leave {key} out, add {address}, or use tunnel "
+                "mode",
+            )
 
 
 def _child(
@@ -170,6 +195,8 @@ def _child(
         lifetimes=_lifetimes(table.child_rekey),
         replay_window=table.replay_window,
         single_pair=table.single_pair,
+        mode=Mode.TUNNEL if table.mode == "tunnel" else Mode.TRANSPORT,
+        tunnel_fallback=table.mode == "prefer-transport",
     )
 
 

@@ -120,6 +120,7 @@ Urls = Annotated[list[str], BeforeValidator(_several), Field(min_length=1, max_l
 Port = Annotated[int, Field(ge=1, le=65535)]
 Window = Annotated[int, Field(ge=32, le=65536)]
 Selectors = Annotated[list[Selector], Field(min_length=1, max_length=64)]
+ModeText = Literal["tunnel", "transport", "prefer-transport"]
 
 
 class _Table(BaseModel):
@@ -135,6 +136,7 @@ class ChildTable(_Table):
     child_rekey: Seconds | None = None
     replay_window: Window | None = None
     single_pair: bool | None = None
+    mode: ModeText | None = None
 
     @model_validator(mode="after")
     def _one_family_at_least(self) -> ChildTable:
@@ -184,6 +186,7 @@ class ConnectionTable(_Table):
     ocsp_own: Annotated[list[str], Field(min_length=1, max_length=16)] | None = None
     local_ts: Selectors | None = None
     remote_ts: Selectors | None = None
+    mode: ModeText = "tunnel"
     start: Literal["none", "start"] = "none"
     ike_proposals: Annotated[list[IkeProposal], Field(min_length=1)] | None = None
     esp_proposals: Annotated[list[EspProposal], Field(min_length=1)] | None = None

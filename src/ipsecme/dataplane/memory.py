@@ -137,9 +137,7 @@ class MemoryDataPlane:
                 plane.receive_esp(arriving, way_back, traffic_class)
         self._report_expiring()
 
-    def receive_esp(
-        self, packets: Sequence[bytes], way_back: Path, traffic_class: int = 0
-    ) -> None:
+    def receive_esp(self, packets: Sequence[bytes], way_back: Path, traffic_class: int = 0) -> None:
         """Take ESP packets of one traffic class from the network."""
         strangers: list[bytes] = []
         self._processor.inbound_batch(

@@ -42,7 +42,8 @@ class Tunnel:
     """What both ends must agree on, with the proposal keywords that both daemons read.
 
     Without `psk` each end has a `Credential`. Lifetimes are in seconds; None leaves the daemon's
-    own, which is longer than any scenario.
+    own, which is longer than any scenario. With `is_transport` it is no tunnel but transport mode
+    between the two hosts, whatever networks they have.
     """
 
     psk: str | None = None
@@ -50,6 +51,7 @@ class Tunnel:
     esp: str = "aes256gcm16"
     ike_rekey_seconds: int | None = None
     child_rekey_seconds: int | None = None
+    is_transport: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ Protected addresses are put on the loopback of each host, which stands for the n
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ipsecme.lab.firewall import masquerade
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ipsecme.lab.host import Interface
     from ipsecme.lab.network import Lab
 
-__all__ = ["two_sites", "two_sites_across_nat"]
+__all__ = ["two_hosts", "two_hosts_across_nat", "two_sites", "two_sites_across_nat"]
 
 # West's and east's, documentation and private prefixes (RFC 5737, RFC 3849, RFC 1918).
 OUTER_IPV4 = ("192.0.2.1/24", "192.0.2.2/24")
@@ -57,6 +58,23 @@ def two_sites_across_nat(
         _site(home, "172.16.0.2/24", [pair[0] for pair in inner], hidden=True),
         _site(far, "192.0.2.2/24", [pair[1] for pair in inner]),
     )
+
+
+def two_hosts(lab: Lab, *, outer: tuple[str, str] = OUTER_IPV4) -> tuple[Site, Site]:
+    """Make the hosts `west` and `east` on one link, with nothing behind them to protect."""
+    west, east = two_sites(lab, outer=outer, inner=())
+    return _lone(west), _lone(east)
+
+
+def two_hosts_across_nat(lab: Lab) -> tuple[Site, Site]:
+    """Make `west` behind a translating router, and `east` outside, with nothing behind them."""
+    west, east = two_sites_across_nat(lab, inner=())
+    return _lone(west), _lone(east)
+
+
+def _lone(site: Site) -> Site:
+    """Return a site that consists of its host."""
+    return replace(site, inner=(site.address,))
 
 
 def _site(outside: Interface, outer: str, inner: Sequence[str], *, hidden: bool = False) -> Site:

@@ -12,6 +12,7 @@ from ipsecme.daemon.complaints import ConfigurationRejected
 from ipsecme.daemon.configuration import Configuration, load
 from ipsecme.dataplane.user.settings import UserSettings
 from ipsecme.ike.config import AdmissionConfig, Identity, Lifetimes
+from ipsecme.policy.parameters import Mode
 from ipsecme.policy.selector import selector_text
 from ipsecme.wire.numbers import EncrId, IdType
 
@@ -368,3 +369,70 @@ def test_the_environment_may_overrule_the_log_format(
 
 def test_a_configuration_does_not_show_its_secrets(tmp_path: Path) -> None:
     assert SECRET not in repr(read(tmp_path, SIX_LINES))
+
+
+HOSTS = """\
+[connections.host]
+remote = "192.0.2.2"
+psk = "correct horse battery staple 42"
+"""
+
+
+def test_transport_mode_needs_no_selectors_and_does_without_mobike(tmp_path: Path) -> None:
+    (peer,) = read(tmp_path, HOSTS + 'mode = "transport"\n').endpoint.peers
+    (child,) = peer.children
+    assert (child.name, child.mode, child.tunnel_fallback) == ("host", Mode.TRANSPORT, False)
+    assert [selector_text(s) for s in child.local_ts] == ["0.0.0.0/0", "::/0"]
+    assert not peer.mobike
+
+    (peer,) = read(
+        tmp_path,
+        HOSTS
+        + """
+[connections.host.children.web]
+mode = "prefer-transport"
+local_ts = ["192.0.2.1"]
+remote_ts = ["192.0.2.0/24[tcp/443]"]
+[connections.host.children.net]
+local_ts = ["10.1.0.0/24"]
+remote_ts = ["10.2.0.0/24"]
+""",
+    ).endpoint.peers
+    web, net = peer.children
+    assert (web.mode, web.tunnel_fallback) == (Mode.TRANSPORT, True)
+    assert (net.mode, net.tunnel_fallback) == (Mode.TUNNEL, False)
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (
+            'mode = "transport"\nlocal_ts = ["10.1.0.0/24"]\nremote_ts = ["192.0.2.2"]',
+            (
+                "ipsecme.toml:5: connections.host.local_ts: local_ts of host does not hold 192.0.2.1, "
+                "and transport mode protects what the two hosts themselves send; leave local_ts out, "
+                "add 192.0.2.1, or use tunnel mode"
+            ),
+        ),
+        (
+            'mode = "transport"\nlocal_ts = ["192.0.2.1"]\nremote_ts = ["10.2.0.0/24"]',
+            (
+                "ipsecme.toml:6: connections.host.remote_ts: remote_ts of host does not hold "
+                "192.0.2.2, and transport mode protects what the two hosts themselves send; leave "
+                "remote_ts out, add 192.0.2.2, or use tunnel mode"
+            ),
+        ),
+        (
+            'mode = "transport"\nrequest_addresses = ["ipv4"]\nremote_ts = ["192.0.2.2"]',
+            "ipsecme.toml:1: connections.host: "
+            '"dynamic" addresses are inside a tunnel; transport mode has the hosts\' own ones',
+        ),
+        (
+            'mode = "transit"',
+            "ipsecme.toml:4: connections.host.mode: "
+            'must be "tunnel", "transport" or "prefer-transport"; \'transit\' is not',
+        ),
+    ],
+)
+def test_what_is_wrong_with_transport_mode(tmp_path: Path, lines: str, expected: str) -> None:
+    assert complaints(tmp_path, HOSTS + lines + "\n") == [expected]
