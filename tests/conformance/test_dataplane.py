@@ -143,6 +143,24 @@ def test_transport_mode_between_the_hosts_themselves(
     on_planes(check)
 
 
+@pytest.mark.requirement("R7296-152")
+def test_each_end_takes_esp_in_udp_and_as_protocol_50_whatever_it_sends(
+    on_planes: Callable[[Check], None],
+) -> None:
+    async def check(west: Side, east: Side) -> None:
+        for number, addresses in enumerate((OUTER, OUTER6)):
+            for swap in (False, True):
+                spis = 0x1000 + 2 * number + swap, 0x2000 + 2 * number + swap
+                ends = make_ends(path=outer_path(addresses, encapsulated=swap), spis=spis)
+                other_way = ends.east.path._replace(encapsulated=not swap)
+                other = dataclasses.replace(ends.east, path=other_way)
+                await _install(west, east, Ends(ends.west, other))
+                await _crosses(west, east, udp(WEST, EAST, b"%04d one way there" % spis[0]))
+                await _crosses(east, west, udp(EAST, WEST, b"%04d other way back" % spis[1]))
+
+    on_planes(check)
+
+
 @pytest.mark.parametrize("encapsulated", [True, False], ids=["in UDP", "protocol 50"])
 def test_congestion_marks_cross_a_tunnel(
     on_planes: Callable[[Check], None], *, encapsulated: bool

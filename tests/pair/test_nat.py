@@ -21,7 +21,7 @@ def test_the_hash_is_sha1_over_spis_address_and_port() -> None:
     assert v6.hex() == "ca56e50f9d0bdf955717f87a0966d1c5684e9f76"
 
 
-@pytest.mark.requirement("R7296-149")
+@pytest.mark.requirement("R7296-149", "R7296-152")
 def test_behind_a_nat_ike_and_esp_move_to_port_4500() -> None:
     pair = Pair(nat=True)
     pair.establish()

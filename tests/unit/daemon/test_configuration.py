@@ -409,9 +409,9 @@ remote_ts = ["10.2.0.0/24"]
         (
             'mode = "transport"\nlocal_ts = ["10.1.0.0/24"]\nremote_ts = ["192.0.2.2"]',
             (
-                "ipsecme.toml:5: connections.host.local_ts: local_ts of host does not hold 192.0.2.1, "
-                "and transport mode protects what the two hosts themselves send; leave local_ts out, "
-                "add 192.0.2.1, or use tunnel mode"
+                "ipsecme.toml:5: connections.host.local_ts: local_ts of host does not hold "
+                "192.0.2.1, and transport mode protects what the two hosts themselves send; leave "
+                "local_ts out, add 192.0.2.1, or use tunnel mode"
             ),
         ),
         (
@@ -424,13 +424,17 @@ remote_ts = ["10.2.0.0/24"]
         ),
         (
             'mode = "transport"\nrequest_addresses = ["ipv4"]\nremote_ts = ["192.0.2.2"]',
-            "ipsecme.toml:1: connections.host: "
-            '"dynamic" addresses are inside a tunnel; transport mode has the hosts\' own ones',
+            (
+                "ipsecme.toml:1: connections.host: "
+                '"dynamic" addresses are inside a tunnel; transport mode has the hosts\' own ones'
+            ),
         ),
         (
             'mode = "transit"',
-            "ipsecme.toml:4: connections.host.mode: "
-            'must be "tunnel", "transport" or "prefer-transport"; \'transit\' is not',
+            (
+                "ipsecme.toml:4: connections.host.mode: "
+                "expected one of 'tunnel', 'transport' or 'prefer-transport'"
+            ),
         ),
     ],
 )
