@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -30,6 +31,9 @@ from support.lending import (
 )
 from support.pair import Node, Pair, peer
 from support.roaming import Say, say
+
+if TYPE_CHECKING:
+    from ipsecme.ike.services import Datagram
 
 T = ConfigAttributeType
 FAMILIES = pytest.mark.parametrize(("family", "first"), [(4, "10.9.0.1"), (16, "fd00:9::1")])
@@ -187,6 +191,39 @@ def test_two_hosts_of_one_identity_have_two_addresses() -> None:
     pair.drive(0.05)
     assert texts(first.internal.leased) == ["10.9.0.1"]
     assert ["10.9.0.2"] in leased(pair)
+
+
+def test_hosts_that_share_an_identity_share_no_address() -> None:
+    lender = replace(gateway("10.9.0.0/24"), replicated=True, remote_address=None)
+    pair = Pair(a=client(4, reauthenticate=1000.0), b=lender)
+    pair.establish()
+    first = live(pair.b)
+    # Another host, at another place, with the same identity and a wish for the same address.
+    pair.a = Node("a", EndpointConfig(peers=(client(4),)), 99)
+    pair.a.endpoint._services.last_assigned["test"] = (address("10.9.0.1"),)
+    cross = pair.cross
+
+    def from_elsewhere(sender: Node, datagram: Datagram) -> Datagram | None:
+        crossed = cross(sender, datagram)
+        if sender is pair.b or crossed is None:
+            return crossed
+        there = crossed.path.remote._replace(address="198.51.100.77")
+        return crossed._replace(path=crossed.path._replace(remote=there))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pair, "cross", from_elsewhere)
+        call(pair)
+    assert texts(first.internal.leased) == ["10.9.0.1"]
+    assert leased(pair) == [["10.9.0.1"], ["10.9.0.2"]]
+
+
+def test_one_of_those_hosts_keeps_its_address_when_it_authenticates_anew() -> None:
+    lender = replace(gateway("10.9.0.0/24"), replicated=True)
+    pair = Pair(a=client(4, reauthenticate=1000.0), b=lender)
+    pair.establish()
+    pair.drive(1000)
+    assert pair.a.reasons(IkeSaClosed) == ["reauthenticated"]
+    assert leased(pair) == [["10.9.0.1"]]
 
 
 def test_those_who_prove_no_identity_share_no_address() -> None:

@@ -142,11 +142,16 @@ def _needs_address(ctx: ExchangeContext) -> bool:
 
 
 def _holder(ctx: ExchangeContext) -> Hashable:
-    """Return who the lease is for; those who prove no identity share nothing with each other."""
+    """Return who the lease is for.
+
+    Those who prove no identity share nothing with each other, and of several hosts with one
+    identity only the one that calls from the same place again may have what it has.
+    """
     identity = _identity(ctx)
     if identity is None:
         return ctx.sa.handle
-    return ctx.connection.name, identity.key
+    place = ctx.path.remote if ctx.connection.replicated else None
+    return ctx.connection.name, identity.key, place
 
 
 def _identity(ctx: ExchangeContext) -> Identity | None:
@@ -164,7 +169,9 @@ def _identity(ctx: ExchangeContext) -> Identity | None:
 def _left_behind(ctx: ExchangeContext) -> Iterator[bytes]:
     """Yield what the peer has by IKE SAs that it says are no more (section 2.4)."""
     identity = _identity(ctx)
-    if identity is None or ctx.notify(NotifyType.INITIAL_CONTACT) is None:
+    if identity is None or ctx.connection.replicated:
+        return
+    if ctx.notify(NotifyType.INITIAL_CONTACT) is None:
         return
     if ctx.exchange == ExchangeType.IKE_AUTH:
         for sa in ctx.sa.services.registry.with_identity(ctx.connection, identity):
