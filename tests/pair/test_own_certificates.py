@@ -284,3 +284,98 @@ def test_nonsense_in_place_of_a_response(octets: bytes) -> None:
     pair.establish()
     (failure,) = pair.b.of(IkeSaFailed)
     assert "not known" in failure.detail
+
+
+# signatures that take long
+
+
+def slow_pair() -> Pair:
+    theirs = credential(ROOT, B_NAME, kind="rsa3072")
+    return pair_of((credential(ROOT, A_NAME),), (theirs,), ROOT, ROOT)
+
+
+def test_a_responder_has_slow_signatures_made_elsewhere() -> None:
+    pair = slow_pair()
+    established(pair)
+    (asked,) = pair.b.signatures
+    assert "RSA 3072" in repr(asked.key)
+    assert pair.messages[3].only(AuthPayload).method == AuthMethod.DIGITAL_SIGNATURE
+    fast = pair_of((credential(ROOT, A_NAME),), (credential(ROOT, B_NAME),), ROOT, ROOT)
+    established(fast)
+    assert not fast.b.signatures
+    swapped = pair_of(
+        (credential(ROOT, A_NAME, kind="rsa3072"),), (credential(ROOT, B_NAME),), ROOT, ROOT
+    )
+    established(swapped)
+    assert not swapped.a.signatures  # a caller's request is made in one go
+
+
+def test_nothing_is_signed_for_a_stranger() -> None:
+    pair = slow_pair()
+    stranger = credential(OTHER, A_NAME)
+    pair = Pair(a=signing("a", (stranger,), ROOT), b=pair.b.endpoint.config.peers[0])
+    pair.establish()
+    assert pair.b.of(IkeSaFailed)
+    assert not pair.b.signatures
+
+
+def test_a_late_signature_and_one_that_never_comes() -> None:
+    pair = slow_pair()
+    pair.b.answers_questions = False
+    pair.initiate()
+    pair.drive(1)
+    pair.b.answer(pair.now)  # about the chain
+    pair.flush(pair.b)
+    pair.drive(4)
+    assert len(pair.b.signatures) == 1  # repetitions of the request ask for no other
+    pair.b.sign(pair.now)
+    pair.flush(pair.b)
+    pair.drive()
+    pair.check_sads()
+    pair = slow_pair()
+    pair.b.answers_questions = False
+    pair.initiate()
+    pair.drive(1)
+    pair.b.answer(pair.now)
+    pair.flush(pair.b)
+    pair.drive(60)
+    assert pair.b.of(IkeSaFailed)[0].reason == "timeout"
+    assert not pair.b.sad
+    assert not pair.b.endpoint._services.questions
+
+
+def test_an_answer_that_is_no_signature() -> None:
+    pair = slow_pair()
+    pair.b.answers_questions = False
+    pair.initiate()
+    pair.drive(1)
+    pair.b.answer(pair.now)
+    pair.flush(pair.b)
+    pair.b.endpoint.answer(pair.b.signatures[0].number, None, pair.now)
+    pair.flush(pair.b)
+    pair.drive()
+    assert "could not be made" in pair.b.of(IkeSaFailed)[0].detail
+    assert not pair.a.sad
+
+
+def test_the_choice_stays_while_the_signature_is_made() -> None:
+    """The clock moves past the end of the certificate meanwhile; the answer fits all the same."""
+    hour = dt.timedelta(hours=1)
+    ending = credential(ROOT, B_NAME, kind="rsa3072", at=AT - 9 * hour, lifetime=9.5 * hour)
+    other = credential(ROOT, B_NAME, number=1)
+    pair = pair_of((credential(ROOT, A_NAME),), (ending, other), ROOT, ROOT)
+    pair.b.endpoint.handle_wall_clock(AT, pair.now)
+    pair.b.answers_questions = False
+    pair.initiate()
+    pair.drive(1)
+    pair.b.answer(pair.now)
+    pair.flush(pair.b)
+    pair.b.endpoint.handle_wall_clock(AT + hour, pair.now)
+    pair.b.sign(pair.now)
+    pair.flush(pair.b)
+    pair.drive()
+    pair.check_sads()
+    sent = [p.data for m in pair.messages if m.sender == "b" for p in m.payloads
+            if isinstance(p, CertPayload)]  # fmt: skip
+    assert sent == [ending.certificates[0].der]
+    assert len(pair.b.of(CertificateOutOfDate)) == 1

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from ipsecme.base import MalformedMessage, Path, Secret, Transport
 from ipsecme.crypto.certificate_bundle import LocationUnfit
 from ipsecme.crypto.protection import IntegrityFailure
+from ipsecme.crypto.signature import sign
 from ipsecme.daemon.certificates import ChainChecker
 from ipsecme.ike.commands import (
     CheckChain,
@@ -24,6 +25,7 @@ from ipsecme.ike.commands import (
     InstallSa,
     RemoveSa,
     RetireSa,
+    Sign,
     UpdatePath,
 )
 from ipsecme.ike.config import (
@@ -123,6 +125,7 @@ class Node:
         self.refuse_installs = False
         self.questions: list[CheckChain] = []
         self.lookups: list[FetchCertificates] = []
+        self.signatures: list[Sign] = []
         self.web: dict[str, bytes] = {}  # what URLs give
         self.answers_questions = True
 
@@ -133,7 +136,7 @@ class Node:
         failed = []
         while (command := self.endpoint.next_command()) is not None:
             match command:
-                case CheckChain() | FetchCertificates():
+                case CheckChain() | FetchCertificates() | Sign():
                     self.take_question(command, now)
                 case InstallSa(pair):
                     assert pair.spi not in self.sad
@@ -155,9 +158,12 @@ class Node:
             self.endpoint.handle_install_failed(spi, "no memory", now)
         return datagrams + (self.drain(now) if failed else [])
 
-    def take_question(self, question: CheckChain | FetchCertificates, now: float) -> None:
+    def take_question(self, question: CheckChain | FetchCertificates | Sign, now: float) -> None:
         """Keep a question, and answer it unless the test wants to."""
-        if isinstance(question, CheckChain):
+        if isinstance(question, Sign):
+            self.signatures.append(question)
+            reply = self.sign
+        elif isinstance(question, CheckChain):
             self.questions.append(question)
             reply = self.answer
         else:
@@ -170,6 +176,12 @@ class Node:
         """Answer the last question as the daemon does, on the first of June 2030."""
         question = self.questions[-1]
         self.endpoint.answer(question.number, ChainChecker().check(question, AT), now)
+
+    def sign(self, now: float) -> None:
+        """Make the last signature that was asked for."""
+        question = self.signatures[-1]
+        made = sign(question.key, question.octets, question.peer_hashes)
+        self.endpoint.answer(question.number, made, now)
 
     def look_up(self, now: float) -> None:
         """Answer the last lookup from `web`."""

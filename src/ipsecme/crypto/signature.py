@@ -31,6 +31,7 @@ __all__ = [
     "SCHEMES",
     "NoCommonScheme",
     "Scheme",
+    "Signature",
     "SignatureRefused",
     "VerifiedSignature",
     "require_scheme",
@@ -122,6 +123,13 @@ _RAW = {
 _SEAL = object()
 
 
+class Signature(NamedTuple):
+    """Method and data of an AUTH payload of ours."""
+
+    method: AuthMethod
+    data: bytes
+
+
 class VerifiedSignature:
     """That `key` signed the octets of this exchange. Only `verify` makes one."""
 
@@ -137,9 +145,7 @@ class VerifiedSignature:
 # signing
 
 
-def sign(
-    key: SigningKey, octets: bytes, peer_hashes: Collection[HashId]
-) -> tuple[AuthMethod, bytes]:
+def sign(key: SigningKey, octets: bytes, peer_hashes: Collection[HashId]) -> Signature:
     """Return method and data of AUTH.
 
     `peer_hashes` is what the peer announced in SIGNATURE_HASH_ALGORITHMS; when that is nothing,
@@ -151,7 +157,7 @@ def sign(
     identifier = scheme.identifiers[0]
     signature = _make(key, octets, scheme)
     data = bytes((len(identifier),)) + identifier + signature
-    return AuthMethod.DIGITAL_SIGNATURE, data
+    return Signature(AuthMethod.DIGITAL_SIGNATURE, data)
 
 
 def require_scheme(key: PublicKey, peer_hashes: Collection[HashId]) -> None:
@@ -198,19 +204,19 @@ def _padding(scheme: Scheme) -> padding.AsymmetricPadding:
     return padding.PSS(padding.MGF1(digest), digest.digest_size)
 
 
-def _sign_old(key: SigningKey, octets: bytes) -> tuple[AuthMethod, bytes]:
+def _sign_old(key: SigningKey, octets: bytes) -> Signature:
     """Sign for a peer that does not know RFC 7427."""
     private = key.library_key
     if isinstance(private, rsa.RSAPrivateKey):
         value = private.sign(octets, padding.PKCS1v15(), hashes.SHA256())
-        return AuthMethod.RSA_DIGITAL_SIGNATURE, value
+        return Signature(AuthMethod.RSA_DIGITAL_SIGNATURE, value)
     if isinstance(private, ec.EllipticCurvePrivateKey):
         for method, (curve, size) in _RAW.items():
             if curve == private.curve.name:
                 r, s = decode_dss_signature(
                     private.sign(octets, ec.ECDSA(_HASHES[_CURVE_HASH[curve]]))
                 )
-                return method, r.to_bytes(size) + s.to_bytes(size)
+                return Signature(method, r.to_bytes(size) + s.to_bytes(size))
     raise _only_new(key.public)
 
 

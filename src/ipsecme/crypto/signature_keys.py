@@ -94,6 +94,11 @@ class SigningKey:
         self.public = PublicKey(library_key.public_key())
         self.library_key = library_key
 
+    @property
+    def is_slow(self) -> bool:
+        """True when a signature takes longer than half a millisecond or so."""
+        return isinstance(self.library_key, rsa.RSAPrivateKey) and self.library_key.key_size > 2048
+
     def __reduce__(self) -> str:
         raise TypeError("private keys stay where they are")
 

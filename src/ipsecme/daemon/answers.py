@@ -1,21 +1,25 @@
-"""Answers what the engine asks: at once, or when what is missing was fetched."""
+"""Answers what the engine asks: at once, or when what is missing was fetched or made.
+
+The library lets go of the interpreter while it signs, so a thread really takes the load.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
+from ipsecme.crypto.signature import sign
 from ipsecme.daemon.certificates import ChainChecker
 from ipsecme.daemon.log import log
 from ipsecme.daemon.lookup import Lookup
-from ipsecme.ike.commands import CheckChain, FetchCertificates
+from ipsecme.ike.commands import CheckChain, FetchCertificates, Sign
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 __all__ = ["Answers", "Question"]
 
-Question = CheckChain | FetchCertificates
+Question = CheckChain | FetchCertificates | Sign
 
 
 class Answers:
@@ -41,6 +45,10 @@ class Answers:
             if known is None:
                 self._later(question.number, lambda: self._lookup.find(question))
             return known
+        if isinstance(question, Sign):
+            work = question.key, question.octets, question.peer_hashes
+            self._later(question.number, lambda: asyncio.to_thread(sign, *work))
+            return None
         wanted = self._checker.missing(question, self._loop.time())
         if not wanted:
             return self._checker.check(question)

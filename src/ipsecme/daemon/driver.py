@@ -26,6 +26,7 @@ from ipsecme.ike.commands import (
     InstallSa,
     RemoveSa,
     RetireSa,
+    Sign,
     UpdatePath,
 )
 from ipsecme.ike.events import Event, IkeKeysDerived
@@ -201,7 +202,7 @@ class Driver:
 
     def _carry_out(self, command: Command) -> None:
         match command:
-            case CheckChain() | FetchCertificates():
+            case CheckChain() | FetchCertificates() | Sign():
                 self._answer(command)
             case InstallSa(pair):
                 self._install(pair)

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from ipsecme.base import Path
     from ipsecme.crypto.certificate import Certificate
     from ipsecme.crypto.certificate_bundle import Location
+    from ipsecme.crypto.signature_keys import SigningKey
     from ipsecme.ike.auth.trust import Trust
     from ipsecme.policy.parameters import SaPair
+    from ipsecme.wire.numbers import HashId
 
 __all__ = [
     "CheckChain",
@@ -23,6 +25,7 @@ __all__ = [
     "InstallSa",
     "RemoveSa",
     "RetireSa",
+    "Sign",
     "UpdatePath",
 ]
 
@@ -83,4 +86,16 @@ class FetchCertificates(NamedTuple):
     locations: tuple[Location, ...]
 
 
-Command = CheckChain | FetchCertificates | InstallSa | RetireSa | RemoveSa | UpdatePath
+class Sign(NamedTuple):
+    """Sign `octets`, which takes long; call `Endpoint.answer` with the number.
+
+    The answer is what `crypto.signature.sign` makes of these, a `Signature`.
+    """
+
+    number: int
+    key: SigningKey
+    octets: bytes
+    peer_hashes: frozenset[HashId]
+
+
+Command = CheckChain | FetchCertificates | Sign | InstallSa | RetireSa | RemoveSa | UpdatePath

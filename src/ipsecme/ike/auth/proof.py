@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from ipsecme.crypto.certificate_path import TrustedPath
 from ipsecme.crypto.keymat import SharedKey
-from ipsecme.crypto.signature import SignatureRefused, sign, verify
+from ipsecme.crypto.signature import Signature, SignatureRefused, sign, verify
 from ipsecme.ike.auth.identity import mismatch
 from ipsecme.ike.auth.presented import Presented, presented
 from ipsecme.ike.auth.trust import Trust
-from ipsecme.ike.commands import CheckChain
+from ipsecme.ike.commands import CheckChain, Sign
 from ipsecme.ike.failures import AuthenticationFailed
 from ipsecme.wire.ike import AuthPayload
 from ipsecme.wire.numbers import AuthMethod
@@ -23,7 +23,7 @@ from ipsecme.wire.numbers import AuthMethod
 if TYPE_CHECKING:
     from ipsecme.base import Secret
     from ipsecme.crypto.signature import VerifiedSignature
-    from ipsecme.crypto.signature_keys import PublicKey
+    from ipsecme.crypto.signature_keys import PublicKey, SigningKey
     from ipsecme.ike.auth.trust import Credential
     from ipsecme.ike.config import Identity, PeerConfig
     from ipsecme.ike.context import ExchangeContext
@@ -57,14 +57,27 @@ def make(
     credential: Credential | None,
     sk_p: Secret,
 ) -> AuthPayload:
-    """Return our AUTH over `octets`; `sk_p` is our SK_pi or SK_pr."""
+    """Return our AUTH over `octets`; `sk_p` is our SK_pi or SK_pr.
+
+    Raises `Suspend` at the responder while a signature that takes long is being made.
+    """
     number = ctx.sa.suite.prf
     if peer.local_null:
         return AuthPayload(AuthMethod.NULL, SharedKey(sk_p).auth(number, octets))
     if credential is not None:
-        method, data = sign(credential.key, octets, ctx.sa.wishes.hashes)
-        return AuthPayload(method, data)
+        return AuthPayload(*_signature(ctx, credential.key, octets))
     return AuthPayload(AuthMethod.SHARED_KEY_MIC, peer.secret.auth(number, octets))
+
+
+def _signature(ctx: ExchangeContext, key: SigningKey, octets: bytes) -> Signature:
+    """Sign, or have it done elsewhere when that takes long and a peer's request can wait."""
+    hashes = ctx.sa.wishes.hashes
+    if ctx.is_initiator or not key.is_slow:
+        return sign(key, octets, hashes)
+    answer = ctx.ask("own signature", lambda number: Sign(number, key, octets, hashes))
+    if not isinstance(answer, Signature):
+        raise AuthenticationFailed(f"our own signature with {key!r} could not be made")
+    return answer
 
 
 def fits_method(peer: PeerConfig, auth: AuthPayload | None) -> bool:

@@ -192,15 +192,19 @@ def _answering_credential(ctx: ExchangeContext, peer: PeerConfig) -> Credential 
 
 
 def _choose(ctx: ExchangeContext, peer: PeerConfig, wishes: PeerWishes) -> Credential | None:
+    """Choose what to prove ourselves with; the choice stays when the message is read again."""
     if peer.local_null or not peer.credentials:
         return None
     sa, wall = ctx.sa, ctx.sa.services.wall(ctx.now)
-    credential = choose(peer.credentials, wishes, wall)
-    if wall is not None and credential.certificates:
-        own = credential.certificates[0]
-        if not own.is_valid_at(wall):
-            event = events.CertificateOutOfDate(
-                peer.name, sa.handle, str(own), own.not_before, own.not_after
-            )
-            sa.services.publish(event)
+    credential = ctx.once("credential", lambda: choose(peer.credentials, wishes, wall))
+    own = next(iter(credential.certificates), None)
+    if own is None or wall is None or own.is_valid_at(wall):
+        return credential
+    event = events.CertificateOutOfDate(
+        peer.name, sa.handle, str(own), own.not_before, own.not_after
+    )
+    if ctx.is_initiator:
+        sa.services.publish(event)  # also when the peer refuses it, as it probably will
+    else:
+        ctx.on_commit(lambda: sa.services.publish(event))
     return credential
