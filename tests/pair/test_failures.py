@@ -9,6 +9,7 @@ import pytest
 from ipsecme.base import LocalMisuse
 from ipsecme.ike.config import AdmissionConfig, ChildConfig, Retransmission
 from ipsecme.ike.events import ChildSaFailed, IkeSaClosed, IkeSaFailed
+from ipsecme.ike.schedule import FIRST_REQUEST
 from ipsecme.policy.selector import parse_selector
 from support.pair import Link, Pair, peer
 
@@ -127,9 +128,17 @@ def test_unreachable_peer() -> None:
     pair.drive(400)
     assert failure(pair.a).reason == "unreachable"
     assert "no answer from 192.0.2.2:500 to IKE_SA_INIT" in failure(pair.a).detail
-    assert len(pair.sent) == Retransmission().tries
+    assert len(pair.sent) == FIRST_REQUEST.tries
     pair.drive(60)
     assert not pair.a.endpoint._registry
+
+
+def test_a_first_request_is_repeated_as_the_configuration_says() -> None:
+    rare = Retransmission(first_wait=1, factor=2, tries=3)
+    pair = Pair(Link(loss=1.0), a=peer("a", retransmission=rare))
+    pair.initiate()
+    pair.drive(400)
+    assert len(pair.sent) == 3
 
 
 @pytest.mark.requirement("R7296-043")

@@ -13,6 +13,7 @@ import errno
 import ipaddress
 import socket
 import struct
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ipsecme.base import Path, SystemRefused, Transport
@@ -194,6 +195,7 @@ def _destination(ancillary: list[tuple[int, int, bytes]]) -> str | None:
     return None
 
 
+@lru_cache(maxsize=256)
 def _source(local: str) -> tuple[int, int, bytes]:
     """Return the ancillary data that makes a datagram leave from an address."""
     packed = ipaddress.ip_address(local).packed

@@ -18,9 +18,13 @@ from ipsecme.wire.encap import NAT_KEEPALIVE
 if TYPE_CHECKING:
     from ipsecme.ike.sa import IkeSa
 
-__all__ = ["IkeTimer", "on_timer", "patience"]
+__all__ = ["FIRST_REQUEST", "IkeTimer", "on_timer", "patience"]
 
 _DELETE_TRIES = 4
+FIRST_REQUEST = Retransmission(first_wait=0.25, factor=1.4, tries=16)
+"""As patient as the default, with more tries early: a gateway under siege loses many of them, and
+answers without keeping anything (section 2.6)."""
+
 _TRIES_FOR_MOVERS = 6  # more; five minutes in all (RFC 4555, section 3.11)
 
 
@@ -67,6 +71,8 @@ def patience(sa: IkeSa) -> Retransmission:
     A Delete is not worth waiting long for, a peer that may be about to move is.
     """
     usual = sa.peer.retransmission if sa.peer else Retransmission()
+    if sa.agreed_suite is None and usual == Retransmission():
+        return FIRST_REQUEST
     if sa.state is IkeState.CLOSING:
         return replace(usual, tries=min(usual.tries, _DELETE_TRIES))
     if sa.mobility.is_agreed and not sa.mobility.is_client and usual == Retransmission():
