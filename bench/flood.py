@@ -22,7 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from handshake import ESP, IKE, PSK, Caller, children_of, client_config
+from handshake import Caller, children_of, write_gateway
+from identities import Parties
 from rich.console import Console
 from rich.table import Table
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from ipsecme.lab.peer import Site
 
 HEAD_START = 1.0  # seconds of flood before the client begins
+PARTIES = Parties("psk")
 _UDP_OFFSET, _SPI_OFFSET = 20, 28
 
 
@@ -60,7 +62,7 @@ class Outcome:
 
 def flood(site: Site, target: str, stop: Event, seconds: float) -> int:
     """Send first requests with forged sources; return how many."""
-    client = Endpoint(EndpointConfig(peers=(client_config(0, site.address, target),)))
+    client = Endpoint(EndpointConfig(peers=(PARTIES.client(0, site.address, target),)))
     client.initiate("client", None, 0.0)
     (request,) = client.datagrams_to_send()
     octets = _UDP_OFFSET + 8 + len(request.data)
@@ -91,7 +93,7 @@ def _flood_process(
 def come_up(west: Site, target: str, limit: float) -> float | None:
     """Bring an honest client up, repeating what gets lost; return the seconds that it took."""
     caller = Caller(west)
-    client = Endpoint(EndpointConfig(peers=(client_config(1, west.address, target),)))
+    client = Endpoint(EndpointConfig(peers=(PARTIES.client(1, west.address, target),)))
     begun = time.monotonic()
     client.initiate("client", None, begun)
     while (now := time.monotonic()) < begun + limit:
@@ -145,15 +147,7 @@ def run(seconds: float) -> Outcome:
         west, east = two_sites(lab)
         east.host.run(["ip", "route", "add", "11.0.0.0/8", "via", west.address])
         control = east.host.folder / "control.sock"
-        config = east.host.folder / "gateway.toml"
-        config.write_text(
-            f'[daemon]\ncontrol = "{control}"\nlog_level = "warning"\n'
-            f'[connections.clients]\nlocal = "{east.address}"\nremote = "any"\n'
-            f'local_id = "east.example"\npsk = "{PSK}"\n'
-            f'local_ts = ["10.2.0.0/24"]\nremote_ts = ["10.1.0.0/24"]\n'
-            f'ike_proposals = ["{IKE}"]\nesp_proposals = ["{ESP}"]\n'
-        )
-        config.chmod(0o600)
+        config = write_gateway(PARTIES, east, control)
         argv = [sys.executable, "-m", "ipsecme.cli", "run", "--config", str(config)]
         process = east.host.start("ipsecme", argv)
         try:
