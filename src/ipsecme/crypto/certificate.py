@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import warnings
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from cryptography import x509
@@ -40,6 +41,7 @@ E = TypeVar("E", bound=x509.ExtensionType)
 IPSEC_IKE = ObjectIdentifier("1.3.6.1.5.5.7.3.17")
 _PURPOSES = frozenset({IPSEC_IKE, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE})
 _LARGEST = 16384
+_MOST_KEPT = 128
 _UNDERSTOOD = frozenset(
     {
         ExtensionOID.BASIC_CONSTRAINTS,
@@ -73,6 +75,7 @@ class Certificate:
     """An X.509 certificate. Two are the same when all their octets are."""
 
     __slots__ = (
+        "_values",
         "constraints",
         "der",
         "extensions",
@@ -96,6 +99,7 @@ class Certificate:
             self.not_before = library.not_valid_before_utc
             self.not_after = library.not_valid_after_utc
             self.extensions = library.extensions
+            self._values = {extension.oid: extension.value for extension in self.extensions}
             self.names = self._read_names()
             self.constraints = self._value(x509.NameConstraints)
         except KeyUnfit as error:
@@ -111,15 +115,14 @@ class Certificate:
 
     @classmethod
     def decode(cls, der: bytes) -> Certificate:
-        """Read a certificate in DER; raises `CertificateUnfit`."""
+        """Read a certificate in DER; raises `CertificateUnfit`.
+
+        Whoever shows the same octets again soon gets the same object: reading costs more than
+        checking a signature.
+        """
         if len(der) > _LARGEST:
             raise CertificateUnfit(f"a certificate of {len(der)} octets is too large")
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")  # what the library only frowns at is refused here
-                return cls(x509.load_der_x509_certificate(der))
-        except _LIBRARY_ERRORS as error:
-            raise CertificateUnfit(f"the certificate cannot be read: {error}") from None
+        return _decode(bytes(der))
 
     @property
     def is_authority(self) -> bool:
@@ -188,10 +191,8 @@ class Certificate:
         return self.not_before <= at <= self.not_after
 
     def _value(self, kind: type[E]) -> E | None:
-        for extension in self.extensions:
-            if isinstance(extension.value, kind):
-                return extension.value
-        return None
+        value = self._values.get(kind.oid)
+        return value if isinstance(value, kind) else None
 
     def _read_names(self) -> Names:
         hosts: list[str] = []
@@ -240,3 +241,13 @@ _LIBRARY_ERRORS = (
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
 )
+
+
+@lru_cache(maxsize=_MOST_KEPT)
+def _decode(der: bytes) -> Certificate:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what the library only frowns at is refused here
+            return Certificate(x509.load_der_x509_certificate(der))
+    except _LIBRARY_ERRORS as error:
+        raise CertificateUnfit(f"the certificate cannot be read: {error}") from None

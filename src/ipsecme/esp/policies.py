@@ -38,14 +38,18 @@ class OutboundPolicies:
     found by that address; all others are tried one after another.
     """
 
-    __slots__ = ("_hosts", "_ranges")
+    __slots__ = ("_hosts", "_ranges", "_sas")
 
     def __init__(self) -> None:
+        self._sas: set[OutboundSa] = set()
         self._hosts: dict[bytes, list[_Entry]] = {}
         self._ranges: list[_Entry] = []
 
     def add(self, sa: OutboundSa, age: int) -> None:
         """Use an SA for outbound traffic; `age` counts the SAs installed before it."""
+        if sa in self._sas:
+            return
+        self._sas.add(sa)
         pair = sa.pair
         local_width = max((_address_width(ts) for ts in pair.local_ts), default=0)
         for remote in pair.remote_ts:
@@ -59,6 +63,9 @@ class OutboundPolicies:
 
     def discard(self, sa: OutboundSa) -> None:
         """Use an SA no longer."""
+        if sa not in self._sas:
+            return
+        self._sas.discard(sa)
         self._ranges = [entry for entry in self._ranges if entry.sa is not sa]
         for remote in sa.pair.remote_ts:
             left = [entry for entry in self._hosts.get(remote.start, ()) if entry.sa is not sa]

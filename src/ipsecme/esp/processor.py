@@ -170,9 +170,10 @@ class Processor:
     def _refresh(self, *installed: InstalledPair) -> None:
         """Let the policies follow the succession."""
         for member in {m.spi: m for one in installed for m in one.family()}.values():
-            self._policies.discard(member.outbound)
             if member.is_in_use:
                 self._policies.add(member.outbound, member.age)
+            else:
+                self._policies.discard(member.outbound)
             if member.is_ready:
                 self._waiting.pop(member.inbound, None)
             else:

@@ -14,6 +14,7 @@ import errno
 import ipaddress
 import socket
 from collections import Counter
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from ipsecme.base import Incompatible, SystemRefused
@@ -62,6 +63,7 @@ class Routes:
         self._needs: dict[int, _Need] = {}
         self._uses: Counter[tuple[str, _Prefix]] = Counter()
         self._sources: dict[_Prefix, bytes] = {}  # of the routes to the device
+        self._wishes: dict[_Prefix, dict[int, bytes]] = {}  # sources by SPI, the newest last
         self._addresses: set[bytes] | None = None
         self._families: list[int] = []
 
@@ -106,6 +108,9 @@ class Routes:
             )
         self._uses.update(_keys(need))
         self._needs[pair.spi] = need
+        for prefix in need.remote:
+            source = need.preferred.get(len(prefix.address), b"")
+            self._wishes.setdefault(prefix, {})[pair.spi] = source
         self._sources.update(
             (prefix, need.preferred.get(len(prefix.address), b""))
             for what, prefix in wanted
@@ -119,6 +124,11 @@ class Routes:
         if need is None:
             return
         keys = _keys(need)
+        for prefix in need.remote:
+            wishes = self._wishes[prefix]
+            del wishes[spi]
+            if not wishes:
+                del self._wishes[prefix]
         self._renew_sources(need)  # before an address goes, as its routes go with it
         self._uses.subtract(keys)
         unused = [key for key in reversed(keys) if self._uses[key] <= 0]
@@ -132,16 +142,15 @@ class Routes:
         """Have routes that several pairs need prefer a source that the newest of them has."""
         requests = []
         for prefix in changed.remote:
-            octets = len(prefix.address)
-            found = [
-                need.preferred.get(octets, b"")
-                for need in self._needs.values()
-                if prefix in need.remote
-            ]
-            if found and found[-1] != self._sources.get(prefix, b""):
-                self._sources[prefix] = found[-1]
-                key = ("device", prefix)
-                requests.append(self._request(key, {octets: found[-1]})._replace(flags=nl.REPLACE))
+            wishes = self._wishes.get(prefix)
+            if not wishes:
+                continue
+            newest = next(reversed(wishes.values()))
+            if newest != self._sources.get(prefix, b""):
+                self._sources[prefix] = newest
+                preferred = {len(prefix.address): newest}
+                request = self._request(("device", prefix), preferred)
+                requests.append(request._replace(flags=nl.REPLACE))
         self._netlink.execute(requests)
 
     # what is needed
@@ -257,15 +266,22 @@ def _keys(need: _Need) -> list[tuple[str, _Prefix]]:
 def _prefixes(selectors: Iterable[TrafficSelector]) -> frozenset[_Prefix]:
     found: set[_Prefix] = set()
     for selector in selectors:
-        start, end = ipaddress.ip_address(selector.start), ipaddress.ip_address(selector.end)
-        for network in ipaddress.summarize_address_range(start, end):
-            found.add(_Prefix(network.network_address.packed, network.prefixlen))
-            if len(found) > _MOST_PREFIXES:
-                raise Incompatible(
-                    f"traffic selectors that need more than {_MOST_PREFIXES} routes; "
-                    "use fewer or rounder address ranges"
-                )
+        found |= _prefixes_of_range(selector.start, selector.end)
+        if len(found) > _MOST_PREFIXES:
+            raise Incompatible(
+                f"traffic selectors that need more than {_MOST_PREFIXES} routes; "
+                "use fewer or rounder address ranges"
+            )
     return frozenset(found)
+
+
+@lru_cache(maxsize=1024)
+def _prefixes_of_range(start: bytes, end: bytes) -> frozenset[_Prefix]:
+    """Return the prefixes that a range consists of: as many as twice its bits at most."""
+    networks = ipaddress.summarize_address_range(
+        ipaddress.ip_address(start), ipaddress.ip_address(end)
+    )
+    return frozenset(_Prefix(n.network_address.packed, n.prefixlen) for n in networks)
 
 
 def _spans_everything(selector: TrafficSelector) -> bool:
