@@ -44,6 +44,7 @@ from support.pair import Node, Pair, Sent, peer
 from support.strategies import config_attributes
 
 if TYPE_CHECKING:
+    from ipsecme.ike.context import ExchangeContext
     from ipsecme.ike.sa import IkeSa
     from ipsecme.ike.tasks.base import Task
     from ipsecme.wire.ike import ConfigAttribute
@@ -156,6 +157,25 @@ def test_who_needs_an_address_and_asks_for_none_gets_no_child_sa() -> None:
     reply = ask(pair, attribute(T.INTERNAL_IP4_ADDRESS))
     assert answer_to(reply)["INTERNAL_IP4_ADDRESS"] == [address("10.9.0.1")]
     assert leased(pair) == [["10.9.0.1"]]
+
+
+@pytest.mark.requirement("R7296-129")
+def test_a_request_for_anything_but_an_address_is_no_request_for_one() -> None:
+    pair = Pair(a=client(4), b=gateway("10.9.0.0/24", dns=("10.2.0.53",)))
+    usual = ConfigurationRequest.build_request
+
+    def build_request(task: ConfigurationRequest, ctx: ExchangeContext) -> None:
+        usual(task, ctx)
+        for payload in ctx.out:
+            if isinstance(payload, ConfigPayload):
+                payload.attributes = [attribute(T.INTERNAL_IP4_DNS)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConfigurationRequest, "build_request", build_request)
+        pair.establish()
+    assert answer_to(last_configuration(pair)[1]) == {"INTERNAL_IP4_DNS": [address("10.2.0.53")]}
+    assert pair.b.reasons(ChildSaFailed) == ["failed_cp_required"]
+    assert leased(pair) == [[]]
 
 
 # failures

@@ -70,7 +70,7 @@ class Configuration(Task):
         request = next((p for p in asked if p.type == ConfigType.CFG_REQUEST), None)
         if request is not None:
             self._answer(ctx, request)
-        elif _needs_address(ctx):
+        if ctx.refusal is None and _needs_address(ctx):
             ctx.refusal = Refused(
                 NotifyType.FAILED_CP_REQUIRED, "the peer has no address from us and asks for none"
             )
