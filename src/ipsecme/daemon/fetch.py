@@ -10,6 +10,7 @@ are many ways to write 127.0.0.1.
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -46,12 +47,17 @@ class Body(NamedTuple):
 
 
 class Fetcher:
-    """Gets octets by HTTP. `seconds` bounds each fetch from name resolution to the last octet."""
+    """Gets octets by HTTP, from so many URLs `at_once`; the others wait their turn.
 
-    def __init__(self, seconds: float = _SECONDS, octets: int = _OCTETS) -> None:
+    `seconds` bounds each fetch, the wait included, up to the last of at most so many `octets`.
+    """
+
+    def __init__(
+        self, seconds: float = _SECONDS, octets: int = _OCTETS, at_once: int = _AT_ONCE
+    ) -> None:
         self._seconds = seconds
         self._octets = octets
-        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._turns = asyncio.Semaphore(at_once)
 
     async def get(self, url: str, *, public_only: bool, octets: int | None = None) -> bytes:
         """Return what the URL gives, so many octets at most; raises `FetchFailed`."""
@@ -146,7 +152,7 @@ class _PublicResolver(AbstractResolver):
         found = await self._inner.resolve(host, port, family)  # type: ignore[arg-type]
         public = [result for result in found if not _is_inside(result["host"])]
         if not public:
-            raise OSError(f"{host} has no public address")
+            raise OSError(errno.EACCES, f"{host} has no public address")
         return public
 
     async def close(self) -> None:

@@ -1,7 +1,7 @@
 """Fetches the certificates that peers only name by SHA-1 and URL (RFC 7296, section 3.6).
 
 The peers are not authenticated yet, so little is done for them: few URLs for each, few lookups at
-once altogether and for one address, nothing large, nothing slow, and no visits to inner addresses
+once altogether and for one network, nothing large, nothing slow, and no visits to inner addresses
 unless the connection allows that. What was fetched is kept under its SHA-1.
 """
 
@@ -17,6 +17,7 @@ from ipsecme.crypto.certificate_bundle import (
     LocationUnfit,
 )
 from ipsecme.daemon.fetch import Fetcher, FetchFailed
+from ipsecme.ike.half_open import prefix_of
 
 if TYPE_CHECKING:
     from ipsecme.crypto.certificate_bundle import Location
@@ -26,6 +27,7 @@ __all__ = ["Lookup"]
 
 _AT_ONCE = 16
 _AT_ONCE_FOR_ONE = 2
+_MOST_LOCATIONS = 4
 _MOST_KEPT = 128
 _LARGEST_KEPT = 2 << 20
 
@@ -34,9 +36,10 @@ class Lookup:
     """Answers `FetchCertificates`."""
 
     def __init__(self, fetcher: Fetcher | None = None) -> None:
-        self._fetcher = fetcher or Fetcher()
+        # Enough turns for all, lest servers that keep quiet hold up the peers of others.
+        self._fetcher = fetcher or Fetcher(at_once=_AT_ONCE * _MOST_LOCATIONS)
         self._kept: dict[bytes, bytes] = {}
-        self._under_way: Counter[str] = Counter()
+        self._under_way: Counter[bytes] = Counter()
 
     def known(self, question: FetchCertificates) -> tuple[bytes, ...] | None:
         """Return the answer, if all of it is at hand."""
@@ -45,7 +48,7 @@ class Lookup:
 
     async def find(self, question: FetchCertificates) -> tuple[bytes, ...] | LocationUnfit:
         """Return what the locations lead to, in their order, or why that was not to be had."""
-        remote = question.remote
+        remote = prefix_of(question.remote)
         if self._under_way.total() >= _AT_ONCE or self._under_way[remote] >= _AT_ONCE_FOR_ONE:
             return LocationUnfit("too many lookups are under way; the peer may try again")
         self._under_way[remote] += 1

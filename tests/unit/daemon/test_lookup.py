@@ -33,12 +33,14 @@ class Pages:
     def __init__(self) -> None:
         self.content: dict[str, bytes] = {"/gw": LEAF.der}
         self.asked: list[str] = []
+        self.arrivals: asyncio.Queue[str] = asyncio.Queue()
         self.gate = asyncio.Event()
         self.gate.set()
         self.base = ""
 
     async def answer(self, request: web.Request) -> web.Response:
         self.asked.append(request.path)
+        self.arrivals.put_nowait(request.path)
         await self.gate.wait()
         if request.path == "/inside":
             raise web.HTTPFound(self.base + "/gw")
@@ -131,16 +133,43 @@ def test_few_lookups_at_once_altogether_and_for_one_peer() -> None:
         asked = pages.location("/gw")
         for address in range(8):
             for _ in range(2):
-                one = question(asked, remote=f"192.0.2.{address}")
+                one = question(asked, remote=f"192.0.{address}.1")
                 tasks.append(asyncio.create_task(lookup.find(one)))
         await asyncio.sleep(0)
-        third = await lookup.find(question(asked, remote="192.0.2.0"))
+        third = await lookup.find(question(asked, remote="192.0.0.77"))
         assert "too many lookups" in str(third)
-        stranger = await lookup.find(question(asked, remote="192.0.2.99"))
+        stranger = await lookup.find(question(asked, remote="192.0.99.1"))
         assert "too many lookups" in str(stranger)
         pages.gate.set()
         assert set(await asyncio.gather(*tasks)) == {(LEAF.der,)}
-        assert await lookup.find(question(asked, remote="192.0.2.99")) == (LEAF.der,)
+        assert await lookup.find(question(asked, remote="192.0.99.1")) == (LEAF.der,)
+
+    with_pages(test)
+
+
+def test_quiet_servers_hold_up_nobody_else() -> None:
+    async def test(pages: Pages) -> None:
+        pages.gate.clear()
+        lookup = Lookup()
+        content = {number: bytes((number,)) for number in range(4)}
+        waiting = [
+            asyncio.create_task(
+                lookup.find(
+                    question(
+                        *(pages.location(f"/{n}", c) for n, c in content.items()),
+                        remote=f"2001:db8:{network}::1",
+                    )
+                )
+            )
+            for network in range(15)
+        ]
+        for _ in range(60):
+            await asyncio.wait_for(pages.arrivals.get(), 10)
+        last = asyncio.create_task(lookup.find(question(pages.location("/gw"))))
+        assert await asyncio.wait_for(pages.arrivals.get(), 10) == "/gw"
+        pages.gate.set()
+        assert await last == (LEAF.der,)
+        assert all(isinstance(one, LocationUnfit) for one in await asyncio.gather(*waiting))
 
     with_pages(test)
 

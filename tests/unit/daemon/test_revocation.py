@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import socket
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
+from aiohttp.resolver import ThreadedResolver
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ipsecme.crypto.certificate_issue import make_crl
 from ipsecme.crypto.certificate_path import PathRefused, TrustedPath
 from ipsecme.crypto.signature_keys import SigningKey
+from ipsecme.daemon import fetch
 from ipsecme.daemon.answers import Answers
 from ipsecme.daemon.certificates import ChainChecker
 from ipsecme.daemon.fetch import Fetcher, FetchFailed
@@ -48,6 +51,7 @@ class Server:
         self.called = asyncio.Event()
         self.body = b""
         self.url = ""
+        self.target = ""
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request.path)
@@ -69,6 +73,8 @@ class Server:
                 raise web.HTTPFound("/loop")
             case "/moved":
                 raise web.HTTPFound("/crl")
+            case "/elsewhere":
+                raise web.HTTPFound(self.target)
             case "/file":
                 raise web.HTTPFound("file:///etc/passwd")
         raise web.HTTPNotFound
@@ -144,6 +150,70 @@ def test_inner_addresses_are_left_alone() -> None:
             with pytest.raises(FetchFailed):
                 await Fetcher(seconds=2).get(f"http://{host}:{port}/crl", public_only=True)
         assert not server.asked
+
+    with_server(test)
+
+
+def test_names_that_lead_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What DNS says is judged, and what passed is what is connected to: asked once for a visit."""
+    asked: list[str] = []
+    answers = [["127.0.0.1"], ["10.1.2.3", "fd00::1"], ["127.0.0.1", "169.254.169.254", "::1"]]
+
+    async def resolve(
+        _self: object, host: str, port: int = 0, family: int = 0
+    ) -> list[dict[str, object]]:
+        asked.append(host)
+        return [
+            {"hostname": host, "host": address, "port": port, "family": family, "proto": 0,
+             "flags": 0}
+            for address in answers[len(asked) - 1]
+        ]  # fmt: skip
+
+    monkeypatch.setattr(ThreadedResolver, "resolve", resolve)
+    for number in range(1, 4):
+        with pytest.raises(FetchFailed, match="has no public address"):
+            asyncio.run(Fetcher().get("http://crl.example.com/", public_only=True))
+        assert len(asked) == number
+
+
+def test_a_second_answer_of_dns_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server counts as public here; whoever asked DNS again would be led to another."""
+
+    async def test(server: Server) -> None:
+        port = int(server.url.rpartition(":")[2])
+        asked: list[str] = []
+
+        async def resolve(
+            _self: object, host: str, port: int = 0, _family: int = 0
+        ) -> list[dict[str, object]]:
+            asked.append(host)
+            address = "127.0.0.1" if len(asked) == 1 else "127.0.0.2"
+            return [
+                {"hostname": host, "host": address, "port": port, "family": socket.AF_INET,
+                 "proto": 0, "flags": 0}
+            ]  # fmt: skip
+
+        monkeypatch.setattr(ThreadedResolver, "resolve", resolve)
+        monkeypatch.setattr(fetch, "_is_inside", lambda host: host == "127.0.0.2")
+        server.body = b"news"
+        url = f"http://crl.example.com:{port}/crl"
+        assert await Fetcher().get(url, public_only=True) == b"news"
+        assert asked == ["crl.example.com"]
+        with pytest.raises(FetchFailed, match="has no public address"):
+            await Fetcher().get(url, public_only=True)
+        assert server.asked == ["/crl"]
+
+    with_server(test)
+
+
+def test_a_redirect_does_not_lead_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(server: Server) -> None:
+        monkeypatch.setattr(fetch, "_is_inside", lambda host: host == "127.0.0.2")
+        port = server.url.rpartition(":")[2]
+        server.target = f"http://127.0.0.2:{port}/crl"
+        with pytest.raises(FetchFailed, match=r"127\.0\.0\.2.* not public"):
+            await Fetcher().get(f"{server.url}/elsewhere", public_only=True)
+        assert server.asked == ["/elsewhere"]
 
     with_server(test)
 
