@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
 from ipsecme.crypto.certificate_issue import Authority, KeyType, make_crl, make_ocsp_response
 from ipsecme.lab.errors import StepFailed
@@ -23,10 +24,11 @@ from ipsecme.lab.wait import wait_until
 from support.certificates import authority, key, leaf
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ipsecme.lab.host import Host
     from ipsecme.lab.network import Lab
+    from ipsecme.lab.process import Process
 
 pytestmark = [pytest.mark.root, pytest.mark.interop, pytest.mark.slow]
 
@@ -48,9 +50,12 @@ def made(
     at: dt.datetime = NOW,
     lifetime: dt.timedelta = 30 * DAY,
     between: Authority | None = None,
+    extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
 ) -> Credential:
     """Return what a host gets: its certificate, its key, and the authority that it trusts."""
-    certificate = leaf(issuer, *names, title=names[0], kind=kind, at=at, lifetime=lifetime).library
+    certificate = leaf(
+        issuer, *names, title=names[0], kind=kind, at=at, lifetime=lifetime, extensions=extensions
+    ).library
     chain = [certificate] + ([between.certificate] if between else [])
     return Credential(
         certificates=tuple(pem(c.public_bytes(Encoding.PEM)) for c in chain),
@@ -163,6 +168,73 @@ def test_certificates_by_url_in_both_directions(lab: Lab, we_call: bool) -> None
 
 def is_open(host: Host, port: int) -> bool:
     return f":{port}" in host.run(["ss", "-Hltn"])
+
+
+@pytest.mark.parametrize("standing", ["good", "revoked", "unknown"])
+def test_a_responder_of_openssl_about_strongswan(lab: Lab, standing: str) -> None:
+    """It signs with a certificate of its own; where it is stands in the peer's certificate."""
+    root = root_of()
+    west, east = two_sites(lab)
+    access = x509.AuthorityInformationAccess(
+        [
+            x509.AccessDescription(
+                AuthorityInformationAccessOID.OCSP,
+                x509.UniformResourceIdentifier(f"http://{west.address}:8888/"),
+            )
+        ]
+    )
+    theirs = made(root, east.identity, extensions=[(access, False)])
+    responder = start_responder(west.host, root, theirs, standing)
+    wait_until(lambda: is_open(west.host, 8888), "the OCSP responder to listen", seconds=10)
+    ours = Ipsecme(
+        west,
+        TUNNEL,
+        remote=east,
+        credential=made(root, west.identity),
+        settings={"revocation": "strict", "ocsp_fetch": "any"},
+    )
+    strongswan = StrongSwan(east, TUNNEL, remote=west, credential=theirs)
+
+    try:
+        story = Story(lab, ours, strongswan)
+        if standing == "good":
+            story.bring_up(by=ours)
+            story.ping()
+            return
+        with pytest.raises(StepFailed):
+            ours.initiate()
+        words = {"revoked": "says OCSP", "unknown": "the OCSP responder does not know"}
+        assert words[standing] in last_error(ours)
+        story.nothing_passes()
+    finally:
+        responder.stop()
+
+
+def start_responder(host: Host, root: Authority, about: Credential, standing: str) -> Process:
+    """Let openssl answer as its index says, by a certificate for this purpose."""
+    folder = host.folder / "responder"
+    folder.mkdir()
+    purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING])
+    signer = leaf(root, title="Responder", number=9, at=NOW, extensions=[(purpose, False)])
+    private = key(number=9).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "signer.pem").write_bytes(signer.library.public_bytes(Encoding.PEM) + private)
+    (folder / "ca.pem").write_bytes(root.certificate.public_bytes(Encoding.PEM))
+    certificate = x509.load_pem_x509_certificate(about.certificates[0].encode())
+    end, since = (f"{at:%y%m%d%H%M%SZ}" for at in (certificate.not_valid_after_utc, NOW - DAY))
+    serial = f"{certificate.serial_number:X}"
+    serial = serial.zfill(len(serial) + len(serial) % 2)
+    lines = {
+        "good": f"V\t{end}\t\t{serial}\tunknown\t/CN=x\n",
+        "revoked": f"R\t{end}\t{since}\t{serial}\tunknown\t/CN=x\n",
+        "unknown": "",
+    }
+    (folder / "index.txt").write_text(lines[standing])
+    return host.start(
+        "responder",
+        ["openssl", "ocsp", "-port", "8888", "-index", str(folder / "index.txt"),
+         "-CA", str(folder / "ca.pem"), "-rsigner", str(folder / "signer.pem"),
+         "-ndays", "1", "-ignore_err"],
+    )  # fmt: skip
 
 
 def test_ocsp_within_ike_between_two_of_ours(lab: Lab) -> None:
