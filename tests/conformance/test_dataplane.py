@@ -143,7 +143,7 @@ def test_transport_mode_between_the_hosts_themselves(
     on_planes(check)
 
 
-@pytest.mark.requirement("R7296-152")
+@pytest.mark.requirement("R7296-152", "M-80")
 def test_each_end_takes_esp_in_udp_and_as_protocol_50_whatever_it_sends(
     on_planes: Callable[[Check], None],
 ) -> None:

@@ -267,6 +267,7 @@ def test_the_packet_process_does_not_get_the_environment(lab: Lab) -> None:
     assert SECRET not in Path(f"/proc/{pids['process']}/environ").read_text()
 
 
+@pytest.mark.requirement("R7296-045")
 @pytest.mark.parametrize(
     ("victim", "message"),
     [

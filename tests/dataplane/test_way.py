@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,6 +11,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from ipsecme.dataplane.user.way import Way, _runs
+from ipsecme.wire.encap import NAT_KEEPALIVE, is_ike
+from support.pair import Pair, peer
 from support.planes import outer_path
 
 if TYPE_CHECKING:
@@ -45,6 +48,7 @@ class _Socket:
 
     def __init__(self, *, refuse_runs: int = 0, refuse_all: int = 0) -> None:
         self.calls: list[tuple[int, int | None]] = []
+        self.sent: list[bytes] = []
         self._refuse_runs = refuse_runs
         self._refuse_all = refuse_all
 
@@ -55,6 +59,7 @@ class _Socket:
             int.from_bytes(data, "little") for _, kind, data in ancillary if kind == _UDP_SEGMENT
         ]
         self.calls.append((len(packets), sizes[0] if sizes else None))
+        self.sent += packets
         if self._refuse_all:
             raise OSError(self._refuse_all, "refused")
         if self._refuse_runs and len(packets) > 1:
@@ -110,3 +115,23 @@ def test_a_path_from_an_address_without_socket_is_refused() -> None:
         way = Way(outer_path(encapsulated=encapsulated), cast("OuterSockets", Nothing()))
         assert way.send_esp([b"a", b"b"]) == 2
         assert way.send_ike(b"c") == 1
+
+
+@pytest.mark.requirement("R7296-150")
+def test_ike_on_the_nat_traversal_port_follows_four_zero_octets_that_do_not_count() -> None:
+    udp = _Socket()
+    way = _way(udp)
+    pair = Pair(a=replace(peer("a"), remote_port=4500))
+    pair.establish()
+    messages = [datagram.data for _, datagram in pair.sent]
+    for message in messages:
+        assert way.send_ike(message) == 0
+    assert udp.sent == [bytes(4) + message for message in messages]
+    assert [int.from_bytes(packet[28:32]) for packet in udp.sent] == [len(m) for m in messages]
+    assert all(is_ike(packet) for packet in udp.sent)
+    # The proofs cover the messages without it: both ends, which never see it, are up.
+    pair.check_sads()
+    way.send_esp([b"\0\0\1\0 an ESP packet"])
+    way.send_ike(NAT_KEEPALIVE)
+    assert udp.sent[-2:] == [b"\0\0\1\0 an ESP packet", b"\xff"]
+    assert not any(is_ike(packet) for packet in udp.sent[-2:])

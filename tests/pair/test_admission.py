@@ -184,7 +184,7 @@ def test_a_first_request_that_cannot_be_one_is_dropped(fault: str) -> None:
     assert pair.b.endpoint.half_open == 0
 
 
-@pytest.mark.requirement("R7296-234")
+@pytest.mark.requirement("R7296-234", "M-61")
 def test_half_open_ike_sas_are_limited_and_do_not_last() -> None:
     limits = AdmissionConfig(
         cookie_threshold=1000,
@@ -269,6 +269,7 @@ def test_ike_sas_are_limited_in_total() -> None:
     assert pair.b.endpoint.counters["dropped_ike_sa_limit"] == 2
 
 
+@pytest.mark.requirement("M-61")
 @pytest.mark.parametrize(("limit", "is_refused"), [(1, True), (2, False)])
 def test_an_identity_has_so_many_ike_sas_and_no_more(limit: int, *, is_refused: bool) -> None:
     pair = Pair(b=replace(peer("b"), max_ike_sas=limit))

@@ -17,6 +17,7 @@ from ipsecme.ike.auth.presented import authorities_of
 from ipsecme.ike.auth.proof import Authenticated
 from ipsecme.ike.auth.trust import Credential, Trust
 from ipsecme.ike.config import Identity
+from ipsecme.ike.endpoint import Endpoint
 from ipsecme.ike.events import IkeSaEstablished, IkeSaFailed
 from ipsecme.ike.tasks import certificates
 from ipsecme.wire.ike import CertPayload, CertReqPayload, NotifyPayload
@@ -234,6 +235,39 @@ def test_an_authority_that_is_not_trusted() -> None:
 def test_the_initiator_refuses_as_well() -> None:
     pair = Pair(a=a_peer(), b=b_peer(credential(leaf(OTHER, B_NAME))))
     assert "CN=Other" in refused(pair, by=pair.a)
+
+
+@pytest.mark.requirement("M-61")
+def test_the_authority_of_another_connection_vouches_for_nobody_here() -> None:
+    """Both connections have the same addresses; each has an authority and a peer of its own."""
+    ours = b_peer()
+    theirs = replace(
+        b_peer(trust=Trust(tuple(of(OTHER)))),
+        name="other",
+        remote_id=Identity.parse("c.example.com"),
+    )
+    pair = Pair(a=a_peer(credential(leaf(OTHER, A_NAME))), b=ours)
+    config = replace(pair.b.endpoint.config, peers=(ours, theirs))
+    pair.b.endpoint = Endpoint(config, pair.b.rng)
+    pair.establish()
+    assert pair.a.reasons(IkeSaFailed) == ["authentication_failed"]
+    assert not pair.b.of(IkeSaEstablished)
+    allowed = Pair(a=replace(a_peer(credential(leaf(OTHER, "c.example.com"))),
+                             local_id=Identity.parse("c.example.com")), b=ours)  # fmt: skip
+    allowed.b.endpoint = Endpoint(config, allowed.b.rng)
+    allowed.establish()
+    (event,) = allowed.b.of(IkeSaEstablished)
+    assert event.connection == "other"
+
+
+@pytest.mark.requirement("M-61")
+def test_nobody_is_let_in_where_no_connection_is_configured() -> None:
+    pair = Pair(a=a_peer())
+    pair.b.endpoint = Endpoint(replace(pair.b.endpoint.config, peers=()), pair.b.rng)
+    pair.establish()
+    assert pair.a.reasons(IkeSaFailed) == ["no_proposal_chosen"]
+    assert pair.b.endpoint.half_open == 0
+    assert not pair.b.events
 
 
 @pytest.mark.requirement("R7296-194")

@@ -218,6 +218,7 @@ def test_an_unknown_address_is_refused_without_state() -> None:
     assert pair.b.endpoint.counters["init_from_unknown_address"] >= 1
 
 
+@pytest.mark.requirement("R7296-045")
 def test_a_child_sa_that_cannot_be_installed_is_given_up() -> None:
     pair = Pair()
     pair.b.refuse_installs = True
@@ -229,6 +230,7 @@ def test_a_child_sa_that_cannot_be_installed_is_given_up() -> None:
     error = pair.b.endpoint.status()[0].last_error
     assert error is not None
     assert error.reason == "install_failed"
+    assert [m.sender for m in pair.messages if "DELETE" in m.types] == ["b", "a"]  # it is told
 
 
 def test_unknown_names_are_refused_with_what_there_is() -> None:

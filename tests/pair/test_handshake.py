@@ -118,7 +118,7 @@ def test_another_key_exchange_is_asked_for_and_all_else_stays() -> None:
     ]
 
 
-@pytest.mark.requirement("R7296-060", "R7296-061")
+@pytest.mark.requirement("R7296-060", "R7296-061", "M-61")
 def test_a_cookie_is_asked_for_under_load_and_brought_first() -> None:
     pair = Pair(admission=AdmissionConfig(cookie_threshold=0))
     pair.establish()

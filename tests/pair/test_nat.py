@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from ipsecme.base import Transport
+from ipsecme.base import Path, Transport
 from ipsecme.ike.events import IkeSaEstablished, PathChanged
 from ipsecme.ike.tasks.natd import detection_hash
-from ipsecme.wire.ike import Header
+from ipsecme.wire.ike import Header, NotifyPayload
+from ipsecme.wire.numbers import ExchangeType, NotifyType
+from support.crafted import Outgoing, edit
 from support.pair import NAT_ADDRESS, Pair, peer
 
 
@@ -21,7 +23,7 @@ def test_the_hash_is_sha1_over_spis_address_and_port() -> None:
     assert v6.hex() == "ca56e50f9d0bdf955717f87a0966d1c5684e9f76"
 
 
-@pytest.mark.requirement("R7296-149", "R7296-152")
+@pytest.mark.requirement("R7296-149", "R7296-152", "M-80")
 def test_behind_a_nat_ike_and_esp_move_to_port_4500() -> None:
     pair = Pair(nat=True)
     pair.establish()
@@ -130,3 +132,74 @@ def test_a_host_behind_a_nat_does_not_follow() -> None:
     (sa,) = pair.a.endpoint._registry
     assert sa.path == before
     assert {p.path for p in pair.a.sad.values()} == {before}
+
+
+@pytest.mark.requirement("R7296-148")
+@pytest.mark.parametrize("sender", ["a", "b"])
+@pytest.mark.parametrize("place", [0, 1, 5, None])
+def test_one_of_several_source_hashes_that_fits_shows_that_there_is_no_nat(
+    sender: str, place: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`place` is where among wrong ones the right one stands; None leaves it out."""
+
+    def multiply(message: Outgoing) -> None:
+        if message.exchange != ExchangeType.IKE_SA_INIT or message.sender != sender:
+            return
+        source = NotifyType.NAT_DETECTION_SOURCE_IP
+        kinds = [p.type if isinstance(p, NotifyPayload) else None for p in message.payloads]
+        at = kinds.index(source)
+        right = message.payloads.pop(at)
+        several: list[NotifyPayload] = [NotifyPayload(source, bytes([n]) * 20) for n in range(5)]
+        message.payloads[at:at] = several
+        if place is not None:
+            message.payloads.insert(at + place, right)
+
+    edit(monkeypatch, multiply)
+    pair = Pair(a=peer("a", mobike=False))
+    pair.establish()
+    (seen,) = (pair.b if sender == "a" else pair.a).of(IkeSaEstablished)
+    assert seen.nat == ("remote" if place is None else "none")
+    if place is not None:
+        pair.check_sads()
+
+
+@pytest.mark.requirement("R7296-151", "M-80")
+@pytest.mark.parametrize("nat", [False, True])
+@pytest.mark.parametrize("mobike", [False, True])
+@pytest.mark.parametrize("forced", [False, True])
+def test_esp_in_udp_leaves_from_the_nat_traversal_port_alone(
+    *, nat: bool, mobike: bool, forced: bool
+) -> None:
+    a = peer("a", mobike=mobike, encapsulate=forced)
+    pair = Pair(a=a, b=peer("b", nat=nat, mobike=mobike), nat=nat)
+    pair.establish()
+    for node in (pair.a, pair.b):
+        pair.rekey(node, "net")
+        pair.drive(10)
+        pair.rekey(node)
+        pair.drive(10)
+    paths = [node.current[0].path for node in (pair.a, pair.b)]
+    for path in paths:
+        assert path.encapsulated == (nat or forced)
+        if path.encapsulated:
+            assert path.local.port == 4500
+    assert paths[0].remote.port == (4500 if nat or forced else paths[0].remote.port)
+    pair.check_sads()
+
+
+@pytest.mark.requirement("R7296-151")
+def test_esp_that_comes_to_the_ike_port_is_dropped() -> None:
+    pair = Pair(nat=True)
+    pair.establish()
+    spi = pair.b.current[0].spi
+    (sa,) = pair.b.endpoint._registry
+    heard = sa.last_inbound_at
+    pair.drive(1)
+    path = Path(Transport("192.0.2.2", 500), Transport(NAT_ADDRESS, 44_500))
+    sent = len(pair.sent)
+    for size in (0, 8, 16, 20, 36, 100, 1400):
+        pair.b.endpoint.receive_datagram(spi.to_bytes(4) + bytes(3) + b"\1" * size, path, pair.now)
+    pair.flush(pair.b)
+    assert len(pair.sent) == sent
+    assert pair.b.endpoint.counters["dropped_malformed"] == 7
+    assert sa.last_inbound_at == heard

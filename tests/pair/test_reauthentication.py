@@ -18,7 +18,7 @@ def auth_exchanges(pair: Pair) -> int:
     return sum(not m.header.is_response for m in of_type)
 
 
-@pytest.mark.requirement("R7296-086")
+@pytest.mark.requirement("R7296-086", "M-U53")
 @pytest.mark.parametrize("break_first", [False, True])
 def test_both_prove_themselves_again_and_the_old_ike_sa_goes(break_first: bool) -> None:
     a = replace(peer("a", liveness=1e6), reauthenticate=1000.0, break_before_make=break_first)
@@ -37,7 +37,7 @@ def test_both_prove_themselves_again_and_the_old_ike_sa_goes(break_first: bool) 
     assert pair.a.endpoint.status()[0].last_error is None
 
 
-@pytest.mark.requirement("R7296-086")
+@pytest.mark.requirement("R7296-086", "M-U53")
 def test_rekeying_proves_nothing_and_does_not_put_it_off() -> None:
     a = replace(peer("a", liveness=1e6), reauthenticate=1000.0)
     pair = Pair(a=a, b=peer("b", liveness=1e6))

@@ -12,8 +12,9 @@ from ipsecme.ike.events import ChildSaCreated, ChildSaFailed, IkeSaClosed, IkeSa
 from ipsecme.ike.jobs import CheckLiveness
 from ipsecme.ike.window import MANY_MESSAGE_IDS, ResponseWindow
 from ipsecme.policy.selector import parse_selector
-from ipsecme.wire.ike import Header
-from ipsecme.wire.numbers import ExchangeType
+from ipsecme.wire.ike import Header, NotifyPayload
+from ipsecme.wire.numbers import ExchangeType, NotifyType
+from support.crafted import Outgoing, ask, edit, in_use
 from support.pair import Link, Pair, peer, with_window
 
 
@@ -45,7 +46,7 @@ def most_outstanding(pair: Pair, sender: str) -> int:
     return most
 
 
-@pytest.mark.requirement("R7296-037")
+@pytest.mark.requirement("R7296-037", "M-2")
 @pytest.mark.parametrize("size", [1, 4])
 def test_as_many_requests_as_the_peer_takes(size: int) -> None:
     a, b = peer("a", children=several("a", 9)), peer("b", children=several("b", 9))
@@ -159,3 +160,61 @@ def test_a_temporary_failure_is_retried_later_and_not_for_ever() -> None:
     assert min(gaps) >= 4
     assert pair.a.reasons(IkeSaClosed) == ["temporary_failure"]
     assert pair.now - start > 300
+
+
+PLACES = [
+    ("a", ExchangeType.IKE_AUTH),
+    ("b", ExchangeType.IKE_AUTH),
+    ("a", ExchangeType.CREATE_CHILD_SA),
+    ("b", ExchangeType.CREATE_CHILD_SA),
+    ("a", ExchangeType.INFORMATIONAL),
+    ("b", ExchangeType.INFORMATIONAL),
+]
+
+
+@pytest.mark.requirement("M-2", "R7296-041")
+@pytest.mark.parametrize(("sender", "exchange"), PLACES)
+def test_a_window_is_announced_anywhere_grows_and_ends_with_the_ike_sa(
+    sender: str, exchange: ExchangeType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = iter([5, 2, 3])
+
+    def announce(message: Outgoing) -> None:
+        if (message.sender, message.exchange) == (sender, exchange):
+            size = next(sizes, 2)
+            message.payloads.append(NotifyPayload(NotifyType.SET_WINDOW_SIZE, size.to_bytes(4)))
+
+    edit(monkeypatch, announce)
+    a, b = peer("a", children=several("a", 4)), peer("b", children=several("b", 4))
+    pair = Pair(a=a, b=b)
+    pair.establish()
+    hearer = pair.b if sender == "a" else pair.a
+    if exchange == ExchangeType.INFORMATIONAL:
+        pair.drive(40)
+    assert in_use(hearer).dialogue.requests.size == 5
+    pair.rekey(pair.a, "net0")  # smaller ones come with this and later, and change nothing
+    pair.drive(40)
+    assert in_use(hearer).dialogue.requests.size == 5
+    old = in_use(hearer)
+    monkeypatch.undo()
+    pair.rekey(pair.a)
+    pair.drive(10)
+    assert in_use(hearer) is not old
+    requests = in_use(hearer).dialogue.requests
+    assert requests.size == 1
+    for number in range(4):
+        hearer.endpoint.rekey("test", f"net{number}", pair.now)
+        assert len(requests.outstanding) == 1  # the others wait
+    pair.flush(hearer)
+    pair.drive(30)
+    pair.check_sads(pairs=4)
+
+
+@pytest.mark.requirement("M-2")
+@pytest.mark.parametrize(("size", "kept"), [(0, 1), (1, 1), (64, 64), (0xFFFFFFFF, 64)])
+def test_windows_of_any_size_are_bounded(size: int, kept: int) -> None:
+    pair = Pair()
+    pair.establish()
+    notify = NotifyPayload(NotifyType.SET_WINDOW_SIZE, size.to_bytes(4))
+    assert ask(pair, [notify], ExchangeType.INFORMATIONAL) == []
+    assert in_use(pair.b).dialogue.requests.size == kept

@@ -14,7 +14,7 @@ from ipsecme.ike.state import IkeState
 if TYPE_CHECKING:
     from ipsecme.ike.sa import IkeSa
 
-__all__ = ["reauthenticate", "reauthentication_delay"]
+__all__ = ["reauthenticate", "reauthentication_delay", "start_over"]
 
 _RETRY_SECONDS = 60.0
 _RESPONDER_GRACE = 1.1  # a responder waits a little longer than it told the initiator
@@ -46,3 +46,13 @@ def reauthenticate(sa: IkeSa, now: float) -> None:
         return
     sa.services.registry.reopen(sa, wanted, now)
     sa.rearm_reauthentication(now + _RETRY_SECONDS)
+
+
+def start_over(sa: IkeSa, now: float) -> None:
+    """Replace an IKE SA on which the peer rekeys nothing by a new one (RFC 7296, section 4).
+
+    The end that was called leaves that to the other, and its own lifetimes end what is too old.
+    """
+    is_under_way = any(other.predecessor is sa for other in sa.services.registry)
+    if sa.original_initiator and not is_under_way:
+        reauthenticate(sa, now)

@@ -51,6 +51,7 @@ def client() -> Iterator[socket.socket]:
         yield made
 
 
+@pytest.mark.requirement("R7296-150")
 def test_answers_leave_from_the_address_that_was_asked(client: socket.socket) -> None:
     async def scenario() -> None:
         server = Server()
@@ -59,6 +60,7 @@ def test_answers_leave_from_the_address_that_was_asked(client: socket.socket) ->
         client.sendto(b"question", ("127.0.0.77", server.port))
         await asyncio.wait_for(server.arrived.wait(), 10)
         data, sender = client.recvfrom(100)
+        # Octet for octet: no marker on this port.
         assert (data, sender) == (b"question", ("127.0.0.77", server.port))
         (path,) = server.paths()
         assert path.local == Transport("127.0.0.77", server.port)

@@ -9,6 +9,7 @@ from ipsecme.ike.child import ChildSa, ChildTimer
 from ipsecme.ike.collision import Nonces, ours_is_redundant
 from ipsecme.ike.failures import NotifyReceived, Refused
 from ipsecme.ike.jobs import CreateChild
+from ipsecme.ike.reauthentication import start_over
 from ipsecme.ike.state import ChildState
 from ipsecme.ike.tasks.child_create import ChildCreate, Selectors
 from ipsecme.ike.transport_mode import between_hosts
@@ -89,6 +90,8 @@ class ChildRekey(ChildCreate):
         else:
             super().failed(ctx, error)
             delay = _RETRY_REFUSED_SECONDS
+            if kind == NotifyType.NO_ADDITIONAL_SAS:
+                start_over(ctx.sa, ctx.now)
         old.timers.arm(ChildTimer.REKEY, ctx.now + delay)
 
     # the responder's side

@@ -8,6 +8,7 @@ from ipsecme.base import PeerError, ProtocolViolation
 from ipsecme.crypto.keymat import ike_keys, rekey_skeyseed
 from ipsecme.ike.collision import Nonces, ours_is_redundant
 from ipsecme.ike.failures import NotifyReceived, Refused
+from ipsecme.ike.reauthentication import start_over
 from ipsecme.ike.state import IkeState
 from ipsecme.ike.succession import hand_over
 from ipsecme.ike.tasks.base import Task
@@ -107,6 +108,8 @@ class IkeRekey(Task):
         if kind == NotifyType.INVALID_KE_PAYLOAD and self._change_method(ctx, error):
             sa.repeat_exchange(ctx, [self])
             return
+        if kind == NotifyType.NO_ADDITIONAL_SAS:
+            start_over(sa, ctx.now)
         temporary = kind == NotifyType.TEMPORARY_FAILURE
         delay = _RETRY_SECONDS if temporary else _RETRY_REFUSED_SECONDS
         if temporary:
