@@ -11,9 +11,17 @@ import pytest
 from ipsecme.base import Path, Transport
 from ipsecme.ike.config import AdmissionConfig
 from ipsecme.ike.events import IkeSaFailed
-from ipsecme.wire.ike import NO_SPI, Header, Message, NoncePayload, NotifyPayload
-from ipsecme.wire.numbers import ExchangeType, NotifyType
-from support.pair import A, B, Node, Pair, peer
+from ipsecme.wire.ike import (
+    NO_SPI,
+    Header,
+    Message,
+    NoncePayload,
+    NotifyPayload,
+    SaPayload,
+    Transform,
+)
+from ipsecme.wire.numbers import ExchangeType, KeId, NotifyType, TransformType
+from support.pair import A, B, Link, Node, Pair, peer
 
 ALWAYS = AdmissionConfig(cookie_threshold=0, cookie_seconds=60)
 PATH = Path(Transport(B, 500), Transport(A, 500))
@@ -99,6 +107,21 @@ def test_a_cookie_is_bound_to_whom_it_was_given(change: str) -> None:
     assert pair.b.endpoint.half_open == 0
 
 
+@pytest.mark.requirement("R7296-068", "R7296-190")
+def test_another_key_exchange_is_asked_for_without_keeping_anything() -> None:
+    pair = Pair(b=peer("b", ike=("aes256gcm16-prfsha256-ecp256-x25519",)))
+    message = first_request()
+    payload = next(p for p in message.payloads if isinstance(p, SaPayload))
+    (proposal,) = payload.proposals
+    both = Transform(TransformType.KE, KeId.ECP_256)
+    payload.proposals = (proposal._replace(transforms=(*proposal.transforms, both)),)
+    (answer,) = ask(pair, message)
+    assert answer.payloads == [NotifyPayload(NotifyType.INVALID_KE_PAYLOAD, b"\0\x13")]
+    assert answer.spi_r == NO_SPI
+    assert not pair.b.endpoint._registry
+    assert pair.b.endpoint.half_open == 0
+
+
 @pytest.mark.requirement("R7296-060")
 @pytest.mark.parametrize("octets", [0, 65])
 def test_a_cookie_of_another_size_lets_nobody_in(octets: int) -> None:
@@ -161,6 +184,23 @@ def test_a_repeated_first_request_gets_the_same_answer_until_the_peer_goes_on() 
     pair.b.endpoint.receive_datagram(pair.sent[0][1].data, PATH, pair.now)
     assert not pair.b.drain(pair.now)
     assert len(pair.b.endpoint._registry) == 1
+
+
+@pytest.mark.requirement("R7296-059")
+def test_spis_are_unique_and_never_zero_and_new_for_each_attempt() -> None:
+    pair = Pair(link=Link(filter=lambda _sender, _datagram: False))
+    pair.initiate()
+    (sa,) = pair.a.endpoint._registry
+    pair.a.rng.script += [bytes(7), sa.spi_i[:7]]
+    spi = pair.a.endpoint._services.new_ike_spi()
+    assert spi not in (NO_SPI, sa.spi_i)
+    assert not pair.a.rng.script
+    first = sa.spi_i
+    pair.drive(400)
+    assert not pair.a.endpoint._registry
+    pair.initiate()
+    (sa,) = pair.a.endpoint._registry
+    assert sa.spi_i != first
 
 
 @pytest.mark.requirement("R7296-059")

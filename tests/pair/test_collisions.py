@@ -95,14 +95,19 @@ def test_a_request_that_comes_after_the_peers_own_rekeying_is_over(wait: float) 
 
 
 @pytest.mark.requirement("R7296-085")
-def test_a_late_ike_rekeying_is_put_off() -> None:
+@pytest.mark.parametrize(
+    ("wait", "told"), [(0.025, [NotifyType.TEMPORARY_FAILURE]), (0.3, [])], ids=["closing", "gone"]
+)
+def test_a_late_ike_rekeying_is_put_off(wait: float, told: list[NotifyType]) -> None:
     pair = Pair()
     pair.establish()
     held = Held(pair, "a", ExchangeType.CREATE_CHILD_SA)
     pair.rekey(pair.a)
     pair.rekey(pair.b)
-    pair.drive(0.3)
+    pair.drive(wait)
     held.release()
+    pair.drive(0.1)
+    assert answers(pair, "b") == told
     settled(pair)
 
 

@@ -11,6 +11,8 @@ from ipsecme.ike.config import AdmissionConfig, ChildConfig, Retransmission
 from ipsecme.ike.events import ChildSaFailed, IkeSaClosed, IkeSaFailed
 from ipsecme.ike.schedule import FIRST_REQUEST
 from ipsecme.policy.selector import parse_selector
+from ipsecme.wire.ike import NotifyPayload
+from ipsecme.wire.numbers import NotifyType
 from support.pair import Link, Pair, peer
 
 
@@ -69,6 +71,8 @@ def test_all_authentication_failures_look_alike_on_the_wire() -> None:
         pair = Pair(**setup)  # type: ignore[arg-type]
         pair.establish()
         sizes.add(len(pair.sent[3][1].data))
+        assert pair.messages[-1].header.is_response
+        assert pair.messages[-1].payloads == [NotifyPayload(NotifyType.AUTHENTICATION_FAILED)]
     assert len(sizes) == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,10 @@ def inits(pair: Pair, sender: str) -> list[Message]:
     ]
 
 
+def head(datagram: Datagram) -> Header:
+    return Header.decode(datagram.data)
+
+
 def test_two_round_trips_bring_both_sas_up() -> None:
     pair = Pair()
     pair.establish()
@@ -65,6 +70,29 @@ def test_the_message_ids_and_flags_are_those_of_section_2_2() -> None:
     assert [h.is_response for h in headers] == [False, True, False, True]
     assert headers[0].spi_r == NO_SPI
     assert headers[1].spi_r != NO_SPI
+
+
+@pytest.mark.requirement("R7296-034", "R7296-035")
+def test_each_end_counts_its_own_requests_and_retries_of_the_first_count_nothing() -> None:
+    pair = Pair(
+        a=peer("a", ike=("aes256gcm16-prfsha256-x25519-ecp256",)),
+        b=peer("b", ike=("aes256gcm16-prfsha256-ecp256",)),
+        admission=AdmissionConfig(cookie_threshold=0),
+    )
+    pair.establish()
+    for node in (pair.a, pair.a, pair.b):
+        pair.rekey(node, "net")
+        pair.drive(10)
+    asked = {
+        name: [h.message_id for n, d in pair.sent if n == name and not (h := head(d)).is_response]
+        for name in "ab"
+    }
+    # Three times IKE_SA_INIT, IKE_AUTH, then a rekeying and a Delete for each.
+    assert asked["a"] == [0, 0, 0, 1, 2, 3, 4, 5]
+    assert asked["b"] == [0, 1]
+    for (_, datagram), (_, answer) in itertools.pairwise(pair.sent):
+        if head(answer).is_response:
+            assert head(answer).message_id == head(datagram).message_id
 
 
 @pytest.mark.parametrize(
@@ -128,6 +156,7 @@ def test_a_cookie_is_asked_for_under_load_and_brought_first() -> None:
     assert isinstance(cookie, NotifyPayload)
     assert cookie.type == NotifyType.COOKIE
     assert second.payloads[1:] == first.payloads
+    assert (second.spi_i, second.spi_r) == (first.spi_i, NO_SPI)
     assert pair.b.endpoint.counters["cookies_asked"] == 1
 
 
@@ -142,6 +171,47 @@ def test_a_cookie_and_another_key_exchange_together() -> None:
     pair.check_sads()
     # The cookie is kept in the retry for the other method (section 2.6.1): three requests in all.
     assert len(inits(pair, "a")) == 3
+
+
+@pytest.mark.requirement("R7296-065")
+def test_a_responder_may_want_a_new_cookie_for_the_other_key_exchange() -> None:
+    """The secret changes while the messages travel, so that the first cookie is void again."""
+    patient = Retransmission(first_wait=10)
+    pair = Pair(
+        Link(latency=1.0),
+        a=peer("a", ike=("aes256gcm16-prfsha256-x25519-ecp256",), retransmission=patient),
+        b=peer("b", ike=("aes256gcm16-prfsha256-ecp256",)),
+        admission=AdmissionConfig(cookie_threshold=0, cookie_seconds=1.1),
+    )
+    pair.initiate()
+    pair.drive(20)
+    pair.check_sads()
+    asked = [
+        p.type for m in inits(pair, "b")[:-1] for p in m.payloads if isinstance(p, NotifyPayload)
+    ]
+    assert asked == [NotifyType.COOKIE, NotifyType.INVALID_KE_PAYLOAD, NotifyType.COOKIE]
+
+
+@pytest.mark.requirement("R7296-064", "R7296-133")
+@pytest.mark.parametrize("latency", [0.3, 1.0, 2.5])
+@pytest.mark.parametrize("wanted", ["cookie", "key exchange", "both"])
+def test_answers_to_earlier_forms_of_the_first_request_harm_nothing(
+    latency: float, wanted: str
+) -> None:
+    """The round trip is so long that several copies of the first request are under way."""
+    threshold = 1000 if wanted == "key exchange" else 0
+    method = "x25519-ecp256" if wanted == "cookie" else "ecp256"
+    pair = Pair(
+        Link(latency=latency, duplicate=0.2),
+        a=peer("a", ike=("aes256gcm16-prfsha256-x25519-ecp256",)),
+        b=peer("b", ike=(f"aes256gcm16-prfsha256-{method}",)),
+        admission=AdmissionConfig(cookie_threshold=threshold),
+    )
+    pair.initiate()
+    pair.drive(40)
+    pair.check_sads()
+    assert pair.a.names() == ["IkeSaEstablished", "ChildSaCreated"]
+    assert pair.a.endpoint.counters["init_retries"] == (2 if wanted == "both" else 1)
 
 
 @pytest.mark.requirement("R7296-064")

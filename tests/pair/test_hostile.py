@@ -4,19 +4,23 @@ works.
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
 from ipsecme.base import Path, Transport
-from ipsecme.ike.events import IkeSaClosed
+from ipsecme.ike.events import ChildSaFailed, IkeSaClosed
 from ipsecme.ike.protect import seal_message
+from ipsecme.policy.selector import parse_selector
 from ipsecme.wire.ike import (
     FLAG_INITIATOR,
     FLAG_RESPONSE,
     NO_SPI,
+    Attribute,
     DeletePayload,
     Header,
     IdentityPayload,
@@ -25,16 +29,23 @@ from ipsecme.wire.ike import (
     NoncePayload,
     NotifyPayload,
     Payload,
+    Proposal,
     SaPayload,
+    Transform,
+    TsPayload,
     UnknownPayload,
+    UnknownSelector,
 )
 from ipsecme.wire.numbers import (
+    AttributeType,
     ExchangeType,
     IdType,
     KeId,
     NotifyType,
     PayloadType,
     ProtocolId,
+    TransformType,
+    TsType,
 )
 from support.pair import Node, Pair, peer
 
@@ -266,6 +277,115 @@ def test_a_request_with_an_unknown_critical_payload_is_refused_as_a_whole(
     still_works(pair)
 
 
+@pytest.mark.requirement("R7296-136")
+@pytest.mark.parametrize(
+    ("payloads", "kind"),
+    [
+        (
+            [UnknownPayload(PayloadType.of(200), 0x80, b"?")],
+            NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD,
+        ),
+        ([], NotifyType.INVALID_SYNTAX),
+        ([UnknownPayload(PayloadType.NOTIFY, 0, b"\0\4")], NotifyType.INVALID_SYNTAX),
+    ],
+)
+def test_a_bad_ike_auth_is_answered_with_one_notify_under_the_keys(
+    payloads: list[Payload], kind: NotifyType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody looks at the proof of identity then."""
+    from ipsecme.ike.auth import proof
+
+    monkeypatch.setattr(proof, "check", None)
+    pair = Pair()
+    pair.initiate()
+    while len(pair.sent) < 3:
+        pair.step(pair.now + 1)
+    only_sa(pair.a).dialogue.requests.next_id = 1
+    (notify,) = send_sealed(pair, payloads, ExchangeType.IKE_AUTH)
+    assert notify.type == kind
+    assert not pair.b.sad
+    assert pair.b.names() == ["IkeSaFailed"]
+    assert pair.b.endpoint.half_open == 0
+
+
+@pytest.mark.requirement("R7296-137")
+@pytest.mark.parametrize("later", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "data", "ends"),
+    [
+        (NotifyType.AUTHENTICATION_FAILED, b"", True),
+        (NotifyType.INVALID_SYNTAX, b"", True),
+        (NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD, b"\xc8", True),
+        (NotifyType.NO_PROPOSAL_CHOSEN, b"", False),
+        (NotifyType.TS_UNACCEPTABLE, b"", False),
+        (NotifyType.TEMPORARY_FAILURE, b"", False),
+        (NotifyType.of(9_000), b"", False),
+    ],
+)
+def test_which_errors_end_an_ike_sa_right_after_ike_auth(
+    kind: NotifyType, data: bytes, ends: bool, later: bool
+) -> None:
+    pair = Pair()
+    pair.establish()
+    if later:
+        assert send_sealed(pair, [], ExchangeType.INFORMATIONAL) == []
+    assert send_sealed(pair, [NotifyPayload(kind, data)], ExchangeType.INFORMATIONAL) == []
+    ended = ends and (not later or kind == NotifyType.AUTHENTICATION_FAILED)
+    assert bool(pair.b.of(IkeSaClosed)) == ended
+    if not ended:
+        still_works(pair)
+
+
+@pytest.mark.requirement("R7296-204")
+@pytest.mark.parametrize("exchange", ["child", "ike"])
+def test_an_unknown_error_in_a_response_fails_the_request_and_no_more(
+    exchange: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ipsecme.ike.failures import Refused
+    from ipsecme.ike.tasks.child_rekey import ChildRekey
+    from ipsecme.ike.tasks.ike_rekey import IkeRekey
+
+    def refuse(_task: object, _ctx: object) -> None:
+        raise Refused(NotifyType.of(9_000), "for no reason that anybody knows")
+
+    pair = Pair()
+    pair.establish()
+    before = set(pair.a.sad)
+    with monkeypatch.context() as patch:
+        patch.setattr(ChildRekey if exchange == "child" else IkeRekey, "read_request", refuse)
+        pair.rekey(pair.a, "net" if exchange == "child" else None)
+        pair.drive(1)
+    assert len(pair.a.endpoint._registry) == 1
+    assert set(pair.a.sad) == before
+    assert not pair.a.of(IkeSaClosed)
+    assert bool(pair.a.of(ChildSaFailed)) == (exchange == "child")
+    still_works(pair)
+
+
+@pytest.mark.requirement("R7296-211")
+@pytest.mark.parametrize("beside", [False, True])
+def test_selectors_of_an_unknown_type_are_passed_over(beside: bool) -> None:
+    pair = Pair()
+    pair.establish()
+    strange = UnknownSelector(TsType.of(200), 0, bytes(12))
+    known = (parse_selector("10.1.0.0/16"), parse_selector("10.2.0.0/16"))
+    tsi, tsr = (((strange, one) if beside else (strange,)) for one in known)
+    transforms = (
+        Transform(TransformType.ENCR, 20, (Attribute(AttributeType.KEY_LENGTH, 256),)),
+        Transform(TransformType.ESN, 1),
+    )
+    payloads: list[Payload] = [
+        SaPayload((Proposal(1, ProtocolId.ESP, b"\1\2\3\4", transforms),)),
+        NoncePayload(bytes(32)),
+        TsPayload(PayloadType.TSi, tsi),
+        TsPayload(PayloadType.TSr, tsr),
+    ]
+    notifies = send_sealed(pair, payloads, ExchangeType.CREATE_CHILD_SA)
+    assert [n.type for n in notifies] == ([] if beside else [NotifyType.TS_UNACCEPTABLE])
+    assert len(pair.b.sad) == 1 + beside
+    assert not pair.b.of(IkeSaClosed)
+
+
 @pytest.mark.requirement("R7296-054")
 def test_an_unknown_payload_that_is_not_critical_is_skipped() -> None:
     pair = Pair()
@@ -378,8 +498,8 @@ def test_strays_are_answered_sparingly_and_responses_never() -> None:
     assert not pair.b.endpoint._registry
     pair.now += 2  # answers would be possible again
     for flags in (FLAG_RESPONSE, FLAG_RESPONSE | FLAG_INITIATOR):
-        response = answers[0].data[:19] + bytes([flags]) + answers[0].data[20:]
-        pair.b.endpoint.receive_datagram(response, STRANGER, pair.now)
+        response = stray._replace(flags=flags)
+        pair.b.endpoint.receive_datagram(response.encode(), STRANGER, pair.now)
         assert not pair.b.drain(pair.now)
     pair.b.endpoint.receive_datagram(stray.encode(), STRANGER, pair.now)
     (again,) = pair.b.drain(pair.now)
@@ -494,7 +614,21 @@ def test_requests_before_authentication_are_dropped() -> None:
     pair.check_sads()
 
 
-@pytest.mark.requirement("R7296-101")
+@pytest.mark.requirement("R7296-103")
+def test_keys_of_a_closed_ike_sa_are_forgotten() -> None:
+    pair = Pair()
+    pair.establish()
+    kept = [weakref.ref(only_sa(node)) for node in (pair.a, pair.b)]
+    pair.rekey(pair.a)
+    pair.drive(60)
+    kept += [weakref.ref(only_sa(node)) for node in (pair.a, pair.b)]
+    pair.terminate(pair.b)
+    pair.drive(60)
+    gc.collect()
+    assert [sa() for sa in kept] == [None] * 4
+
+
+@pytest.mark.requirement("R7296-101", "R7296-103")
 def test_nonces_and_public_values_are_never_used_twice() -> None:
     seen: set[bytes] = set()
     for seed in range(50):

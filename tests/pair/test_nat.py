@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import ipaddress
+
 import pytest
 
 from ipsecme.base import Path, Transport
@@ -10,7 +13,7 @@ from ipsecme.ike.tasks.natd import detection_hash
 from ipsecme.wire.ike import Header, NotifyPayload
 from ipsecme.wire.numbers import ExchangeType, NotifyType
 from support.crafted import Outgoing, edit
-from support.pair import NAT_ADDRESS, Pair, peer
+from support.pair import NAT_ADDRESS, A, B, Pair, peer
 
 
 @pytest.mark.requirement("R7296-147")
@@ -21,6 +24,24 @@ def test_the_hash_is_sha1_over_spis_address_and_port() -> None:
     # By sha1sum over the octets written out.
     assert v4.hex() == "0c2765788bb4317853269fbdd80011b85b67ed2a"
     assert v6.hex() == "ca56e50f9d0bdf955717f87a0966d1c5684e9f76"
+
+
+@pytest.mark.requirement("R7296-147")
+def test_both_ends_describe_the_path_of_ike_sa_init() -> None:
+    pair = Pair()
+    pair.establish()
+    request, response = pair.messages[:2]
+    spi_i, spi_r = response.header.spi_i, response.header.spi_r
+    for message, spi, here, there in ((request, bytes(8), A, B), (response, spi_r, B, A)):
+        hashes = [p.data for p in message.payloads if isinstance(p, NotifyPayload)][:2]
+        assert [t for t in message.types if "NAT" in t] == [
+            "NAT_DETECTION_SOURCE_IP",
+            "NAT_DETECTION_DESTINATION_IP",
+        ]
+        assert hashes == [
+            hashlib.sha1(spi_i + spi + ipaddress.ip_address(end).packed + b"\1\xf4").digest()
+            for end in (here, there)
+        ]
 
 
 @pytest.mark.requirement("R7296-149", "R7296-152", "M-80")
@@ -82,10 +103,24 @@ def test_the_end_without_nat_follows_a_rebound_peer_and_answers_there() -> None:
     pair.rekey(pair.a, "net")
     pair.drive(1)
     pair.check_sads()
-    (change,) = pair.b.of(PathChanged)
+    # What waits for an answer follows, too.
+    pair.link.filter = lambda sender, _: sender == "a"
+    pair.rekey(pair.b, "net")
+    assert pair.sent[-1][1].path.remote.port == 44_507
+    pair.rebind_nat()
+    pair.rekey(pair.a, "net")
+    pair.drive(2)
+    repeated = [d for name, d in pair.sent if name == "b" and not Header.decode(d.data).is_response]
+    assert repeated[-1].data == repeated[-2].data
+    assert repeated[-1].path.remote.port == 44_514
+    pair.link.filter = None
+    pair.drive(20)
+    pair.check_sads()
+    change, second = pair.b.of(PathChanged)
+    assert second.new.remote.port == 44_514
     assert isinstance(change, PathChanged)
     assert change.new.remote == Transport(NAT_ADDRESS, 44_507)
-    assert {p.path.remote.port for p in pair.b.sad.values()} == {44_507}
+    assert {p.path.remote.port for p in pair.b.sad.values()} == {44_514}
 
 
 @pytest.mark.requirement("R7296-154")

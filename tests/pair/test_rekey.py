@@ -8,8 +8,8 @@ import pytest
 
 from ipsecme.ike.config import Lifetimes
 from ipsecme.ike.events import ChildSaClosed, ChildSaCreated, IkeSaClosed, IkeSaRekeyed
-from ipsecme.wire.ike import Header
-from ipsecme.wire.numbers import ExchangeType
+from ipsecme.wire.ike import DeletePayload, Header
+from ipsecme.wire.numbers import ExchangeType, ProtocolId
 from support.pair import Link, Node, Pair, peer
 
 LOW, MIDDLE, HIGH = bytes(32), b"\x7f" * 32, b"\xff" * 32
@@ -40,6 +40,8 @@ def test_a_child_sa_is_replaced_and_the_old_one_receives_a_little_longer(
     assert len(pair.a.sad) == len(pair.b.sad) == 1
     assert not old & set(node.sad)
     assert closed(pair.a) == closed(pair.b) == ["rekeyed"]
+    deletes = [m for m in pair.messages if "DELETE" in m.types and not m.header.is_response]
+    assert [m.sender for m in deletes] == [who]
 
 
 @pytest.mark.requirement("R7296-077")
@@ -56,7 +58,7 @@ def test_the_responder_of_a_rekeying_waits_for_traffic_before_it_switches() -> N
     assert mine.outbound_ready
 
 
-@pytest.mark.requirement("R7296-007")
+@pytest.mark.requirement("R7296-007", "R7296-190")
 def test_forward_secrecy_uses_the_method_that_the_peer_prefers() -> None:
     pair = Pair(a=peer("a", esp=(PFS,)), b=peer("b", esp=("aes256gcm16-ecp256",)))
     pair.establish()
@@ -75,6 +77,10 @@ def test_an_ike_sa_is_replaced_with_its_child_sas(who: str) -> None:
     pair.rekey(getattr(pair, who))
     pair.drive(2)
     assert (set(pair.a.sad), set(pair.b.sad)) == before
+    # The Delete is the last request on the old IKE SA, and comes from whoever began.
+    old = [m for m in pair.messages if m.header.spi_i == pair.messages[0].header.spi_i]
+    assert [m.sender == who for m in old[-2:]] == [True, False]
+    assert (old[-2].payloads, old[-1].payloads) == ([DeletePayload(ProtocolId.IKE)], [])
     for node in (pair.a, pair.b):
         (status,) = node.endpoint.status()
         (live,) = [s for s in status.ike_sas if s.state == "established"]
@@ -118,17 +124,30 @@ def script_nonces(pair: Pair, nonces: tuple[bytes, bytes, bytes, bytes]) -> None
 
 
 @pytest.mark.requirement("R7296-081", "R7296-082")
-@pytest.mark.parametrize(("a", "b", "for_a", "for_b", "loser"), FOUR_NONCES)
+@pytest.mark.parametrize(("a", "b", "for_a", "for_b", "loser"), FOUR_NONCES, ids=range(5))
 def test_two_child_rekeyings_at_once(
     a: bytes, b: bytes, for_a: bytes, for_b: bytes, loser: str
 ) -> None:
     pair = Pair()
     pair.establish()
     script_nonces(pair, (a, b, for_a, for_b))
+    olds = {node.name: next(iter(node.sad)) for node in (pair.a, pair.b)}
     pair.rekey(pair.a, "net")
     pair.rekey(pair.b, "net")
+    pair.drive(0.025)
+    # Both new ones receive beside the old one while it is not settled which of them goes.
+    assert len(pair.a.sad) == len(pair.b.sad) == 3
     pair.drive(1)
     pair.check_sads()
+    asked = {
+        m.sender: [spi for p in m.payloads if isinstance(p, DeletePayload) for spi in p.spis]
+        for m in pair.messages
+        if m.header.exchange == ExchangeType.INFORMATIONAL and not m.header.is_response
+    }
+    winner = "b" if loser == "a" else "a"
+    assert asked[winner] == [olds[winner].to_bytes(4)]
+    assert len(asked[loser]) == 1
+    assert asked[loser] != [olds[loser].to_bytes(4)]
     pair.drive(10)
     pair.check_sads()
     assert len(pair.a.sad) == len(pair.b.sad) == 1
@@ -139,7 +158,7 @@ def test_two_child_rekeyings_at_once(
 
 
 @pytest.mark.requirement("R7296-084", "R7296-167")
-@pytest.mark.parametrize(("a", "b", "for_a", "for_b", "loser"), FOUR_NONCES)
+@pytest.mark.parametrize(("a", "b", "for_a", "for_b", "loser"), FOUR_NONCES, ids=range(5))
 def test_two_ike_rekeyings_at_once(
     a: bytes, b: bytes, for_a: bytes, for_b: bytes, loser: str
 ) -> None:

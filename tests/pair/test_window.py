@@ -10,9 +10,10 @@ import pytest
 from ipsecme.ike.config import ChildConfig, Lifetimes
 from ipsecme.ike.events import ChildSaCreated, ChildSaFailed, IkeSaClosed, IkeSaRekeyed
 from ipsecme.ike.jobs import CheckLiveness
-from ipsecme.ike.window import MANY_MESSAGE_IDS, ResponseWindow
+from ipsecme.ike.protect import seal_message
+from ipsecme.ike.window import MANY_MESSAGE_IDS, MAX_WINDOW, ResponseWindow
 from ipsecme.policy.selector import parse_selector
-from ipsecme.wire.ike import Header, NotifyPayload
+from ipsecme.wire.ike import Header, Message, NotifyPayload
 from ipsecme.wire.numbers import ExchangeType, NotifyType
 from support.crafted import Outgoing, ask, edit, in_use
 from support.pair import Link, Pair, peer, with_window
@@ -80,6 +81,22 @@ def test_a_rekeyed_ike_sa_starts_with_a_window_of_one() -> None:
     assert sa.dialogue.requests.size == 1
 
 
+@pytest.mark.requirement("R7296-041", "R7296-037")
+@pytest.mark.parametrize(("told", "after"), [(2, 4), (9, 9), (0, 4), (1 << 31, MAX_WINDOW)])
+def test_a_window_grows_and_never_shrinks(told: int, after: int) -> None:
+    pair = with_window(Pair(), 4)
+    pair.establish()
+    (a,), (b,) = pair.a.endpoint._registry, pair.b.endpoint._registry
+    assert a.dialogue.requests.size == 4
+    notify = NotifyPayload(NotifyType.SET_WINDOW_SIZE, told.to_bytes(4))
+    assert b.sealing is not None
+    message = Message(b.spi_i, b.spi_r, ExchangeType.INFORMATIONAL, 0, 0, [notify])
+    path = a.path._replace(local=a.path.local, remote=a.path.remote)
+    pair.a.endpoint.receive_datagram(seal_message(message, b.sealing), path, pair.now)
+    assert len(pair.a.drain(pair.now)) == 1
+    assert a.dialogue.requests.size == after
+
+
 @pytest.mark.requirement("R7296-038", "R7296-031")
 def test_the_last_answers_are_kept_and_no_more() -> None:
     window = ResponseWindow(size=3)
@@ -92,6 +109,7 @@ def test_the_last_answers_are_kept_and_no_more() -> None:
     assert window.repeated(2, b"request 2") == [b"answer 2"]
     assert window.repeated(1, b"request 1") is None
     assert window.repeated(4, b"something else") is None
+    assert not any(window.is_expected(mid) for mid in range(5))
     assert not window.is_expected(8)
     assert len(window._answers) == 3
 

@@ -19,7 +19,7 @@ from ipsecme.ike.reassembly import Fragment, Reassembly
 from ipsecme.ike.schedule import IkeTimer
 from ipsecme.ike.state import ACCEPTS, IkeState
 from ipsecme.ike.suspend import Received, Suspend, Suspended
-from ipsecme.ike.tasks.init import Retry
+from ipsecme.ike.tasks.init import Retry, Stale
 from ipsecme.ike.window import (
     MANY_MESSAGE_IDS,
     MAX_WINDOW,
@@ -197,8 +197,13 @@ class Dialogue:
             ctx.spi_r = header.spi_r
             ctx.on_commit(lambda: sa.learn_responder(header.spi_r, datagram))
             self._read_response(request)
+        except Stale:
+            ctx.discard()
+            self._drop("stale_init_response")
+            return
         except Retry:
             ctx.discard()
+            sa.have_hope()
             request.datagrams = self._build_request(ctx, request.tasks, 0)
             request.sendings = 1
             sa.services.counters["init_retries"] += 1
@@ -211,6 +216,7 @@ class Dialogue:
             sa.doubt(error, now)
             return
         del self.requests.outstanding[header.message_id]
+        sa.have_hope()
         sa.disarm_retransmission(header.message_id)
         sa.hear_from_peer(ctx.path, now)
         ctx.commit()

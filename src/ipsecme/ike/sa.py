@@ -388,6 +388,11 @@ class IkeSa:
             self.timers.arm(IkeTimer.DOUBT, now + _DOUBT_SECONDS)
         self._doubt = error
 
+    def have_hope(self) -> None:
+        """Give the peer time again: it answered in a way that leads on."""
+        self.timers.disarm(IkeTimer.DOUBT)
+        self._doubt = None
+
     # requests of ours
 
     def queue(self, job: Job, now: float) -> None:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DeleteChild", "DeleteIke", "Inform", "InvalidSpi", "Liveness", "ReportFailure"]
 
+# With these an initiator refuses our answer to its IKE_AUTH, in its next request (2.21.2).
+_REFUSALS = (NotifyType.INVALID_SYNTAX, NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD)
+_AFTER_IKE_AUTH = 2
+
 
 class Inform(Task):
     """The peer's INFORMATIONAL requests: Deletes are collected first and carried out last."""
@@ -40,9 +44,11 @@ class Inform(Task):
             if (child := ctx.sa.children.find_outbound(int.from_bytes(notify.data[:4])))
             if child.is_current
         ]
-        failure = ctx.notify(NotifyType.AUTHENTICATION_FAILED)
-        if failure is not None:
+        if ctx.notify(NotifyType.AUTHENTICATION_FAILED) is not None:
             self._ends = "authentication_failed"
+        elif ctx.message_id == _AFTER_IKE_AUTH and not ctx.sa.original_initiator:
+            refused = [kind for kind in _REFUSALS if ctx.notify(kind) is not None]
+            self._ends = self._ends or (refused[0].name.lower() if refused else "")
 
     def _read_delete(self, ctx: ExchangeContext, payload: DeletePayload) -> None:
         if payload.protocol == ProtocolId.IKE:
@@ -103,7 +109,9 @@ def _details(reason: str) -> str:
             "the peer does not accept our proof of identity; its log says why: "
             "compare psk or certificates, and identities"
         )
-    return "the peer deleted the IKE SA"
+    if reason == "deleted_by_peer":
+        return "the peer deleted the IKE SA"
+    return f"the peer refused our answer to IKE_AUTH: {reason}"
 
 
 class DeleteChild(Task):

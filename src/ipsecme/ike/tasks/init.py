@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ipsecme.crypto.suite import IkeSuite
     from ipsecme.ike.context import ExchangeContext
 
-__all__ = ["NONCE_OCTETS", "Init", "Retry"]
+__all__ = ["NONCE_OCTETS", "Init", "Retry", "Stale"]
 
 NONCE_OCTETS = 32
 """At least half the key size of every PRF here, as section 2.10 demands."""
@@ -29,6 +29,10 @@ _MAX_RETRIES = 4  # a cookie, a new cookie and a new key exchange method leave o
 
 class Retry(PeerError):
     """The responder wants the request again, changed (COOKIE or INVALID_KE_PAYLOAD)."""
+
+
+class Stale(PeerError):
+    """The answer is to an earlier form of the request, of which a copy was still under way."""
 
 
 class Init(Task):
@@ -87,15 +91,18 @@ class Init(Task):
     def _read_retry(self, ctx: ExchangeContext) -> None:
         cookie = ctx.notify(NotifyType.COOKIE)
         if cookie is not None and ctx.find(SaPayload) is None:
-            self._count_retry("COOKIE")
             if cookie.data == self._cookie:
-                raise ProtocolViolation("the peer asks for the cookie that it just got")
+                raise Stale("the peer asks for the cookie that it just got")
+            self._count_retry("COOKIE")
             self._cookie = cookie.data
             raise Retry("the peer asks for a cookie")
         refused = ctx.notify(NotifyType.INVALID_KE_PAYLOAD)
         if refused is not None:
+            method = KeId.of(int.from_bytes(refused.data))
+            if self._key_exchange is not None and method == self._key_exchange.method:
+                raise Stale("the peer asks for the key exchange that it just got")
             self._count_retry("INVALID_KE_PAYLOAD")
-            self._change_method(ctx, KeId.of(int.from_bytes(refused.data)))
+            self._change_method(ctx, method)
             raise Retry("the peer asks for another key exchange method")
 
     def _count_retry(self, what: str) -> None:
