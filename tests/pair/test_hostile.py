@@ -22,6 +22,7 @@ from ipsecme.wire.ike import (
     NO_SPI,
     Attribute,
     DeletePayload,
+    EncryptedPayload,
     Header,
     IdentityPayload,
     KePayload,
@@ -384,6 +385,15 @@ def test_selectors_of_an_unknown_type_are_passed_over(beside: bool) -> None:
     assert [n.type for n in notifies] == ([] if beside else [NotifyType.TS_UNACCEPTABLE])
     assert len(pair.b.sad) == 1 + beside
     assert not pair.b.of(IkeSaClosed)
+
+
+@pytest.mark.requirement("R7296-173")
+def test_what_is_encrypted_holds_nothing_encrypted() -> None:
+    pair = Pair()
+    pair.establish()
+    nested = EncryptedPayload(PayloadType.of(0), bytes(40))
+    (notify,) = send_sealed(pair, [nested], ExchangeType.INFORMATIONAL)
+    assert notify.type == NotifyType.INVALID_SYNTAX
 
 
 @pytest.mark.requirement("R7296-054")
