@@ -68,11 +68,14 @@ def test_the_peer_is_told_of_what_ends_by_its_age(
     pair = Pair(a=a, b=peer("b", lifetimes=long, child_lifetimes=long, liveness=QUIET))
     pair.establish()
     pair.drive(140)
-    (told,) = deletes(pair, protocol)
+    # A Child SA that could not be rekeyed takes its IKE SA along (section 2.8).
+    (told,) = deletes(pair, ProtocolId.IKE)
+    assert not deletes(pair, ProtocolId.ESP)
     assert told.sender == "a"
     assert not pair.a.sad
     assert not pair.b.sad
-    assert bool(pair.b.of(IkeSaClosed)) == is_ike
+    assert pair.a.reasons(IkeSaClosed) == ["expired"]
+    assert pair.b.reasons(IkeSaClosed) == ["deleted_by_peer"]
 
 
 @pytest.mark.requirement("R7296-049")

@@ -7,6 +7,7 @@ import random
 import pytest
 
 from ipsecme.ike.config import Lifetimes
+from ipsecme.ike.events import IkeSaClosed
 from ipsecme.ike.jobs import CheckLiveness
 from ipsecme.wire.ike import (
     DeletePayload,
@@ -308,6 +309,34 @@ def test_no_child_sa_outlives_its_hard_lifetime() -> None:
     (status,) = pair.a.endpoint.status()
     current = [c for sa in status.ike_sas for c in sa.children if c.state == "installed"]
     assert not current
+
+
+@pytest.mark.requirement("R7296-074")
+@pytest.mark.parametrize("refused", [True, False])
+def test_an_ike_sa_goes_with_the_child_sa_that_could_not_be_rekeyed(
+    refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ipsecme.ike.failures import Refused
+    from ipsecme.ike.tasks.child_rekey import ChildRekey
+
+    def refuse(_task: object, _ctx: object) -> None:
+        raise Refused(NotifyType.NO_PROPOSAL_CHOSEN, "not any more")
+
+    if refused:
+        monkeypatch.setattr(ChildRekey, "read_request", refuse)
+    pair = Pair(a=peer("a", child_lifetimes=Lifetimes(rekey=100, hard=200)))
+    pair.establish()
+    start = pair.now
+    (sa,) = pair.a.endpoint._registry
+    (child,) = sa.children
+    pair.drive(child.expires_at - pair.now - 1)
+    assert pair.now - start > 190
+    assert not pair.a.of(IkeSaClosed)
+    assert (child.spi in pair.a.sad) == refused
+    pair.drive(10)
+    assert pair.a.reasons(IkeSaClosed) == (["expired"] if refused else [])
+    assert pair.b.reasons(IkeSaClosed) == (["deleted_by_peer"] if refused else [])
+    assert bool(pair.a.sad) == bool(pair.b.sad) == (not refused)
 
 
 @pytest.mark.requirement("R7296-079")

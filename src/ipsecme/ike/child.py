@@ -36,6 +36,7 @@ class ChildSa:
     timers: TimerTable[ChildTimer] = field(default_factory=TimerTable)
     rekey_at: float = 0.0
     expires_at: float = 0.0
+    rekeying_failed: bool = False  # since it was created
 
     @property
     def spi(self) -> int:

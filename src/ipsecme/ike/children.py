@@ -125,6 +125,13 @@ class Children:
             child.pair = replace(child.pair, path=path)
             self._sa.services.commands.append(UpdatePath(child.spi, path))
 
+    def _expire(self, child: ChildSa, now: float) -> None:
+        """Close what is too old; with all of the IKE SA if rekeying it has failed (section 2.8)."""
+        if child.is_current and child.rekeying_failed:
+            self._sa.delete("expired", now)
+        else:
+            self.delete(child, "expired", now)
+
     def next_deadline(self) -> float | None:
         """Return the earliest deadline of them all."""
         earliest: float | None = None
@@ -142,6 +149,6 @@ class Children:
                     case ChildTimer.REKEY:
                         self._sa.queue(RekeyChild(child.spi), now)
                     case ChildTimer.EXPIRE:
-                        self.delete(child, "expired", now)
+                        self._expire(child, now)
                     case ChildTimer.REMOVE:
                         self._remove(child)

@@ -92,6 +92,7 @@ class ChildRekey(ChildCreate):
             delay = _RETRY_REFUSED_SECONDS
             if kind == NotifyType.NO_ADDITIONAL_SAS:
                 start_over(ctx.sa, ctx.now)
+        old.rekeying_failed = True
         old.timers.arm(ChildTimer.REKEY, ctx.now + delay)
 
     # the responder's side

@@ -99,11 +99,14 @@ class Init(Task):
         refused = ctx.notify(NotifyType.INVALID_KE_PAYLOAD)
         if refused is not None:
             method = KeId.of(int.from_bytes(refused.data))
-            if self._key_exchange is not None and method == self._key_exchange.method:
+            if self._refused_methods and self._is_sent(method):
                 raise Stale("the peer asks for the key exchange that it just got")
             self._count_retry("INVALID_KE_PAYLOAD")
             self._change_method(ctx, method)
             raise Retry("the peer asks for another key exchange method")
+
+    def _is_sent(self, method: KeId) -> bool:
+        return self._key_exchange is not None and method == self._key_exchange.method
 
     def _count_retry(self, what: str) -> None:
         self._retries += 1
