@@ -60,7 +60,7 @@ def with_cookie(message: Message, cookie: bytes) -> Message:
     return Message(message.spi_i, NO_SPI, message.exchange, message.flags, 0, payloads)
 
 
-@pytest.mark.requirement("R7296-061", "R7296-063")
+@pytest.mark.requirement("R7296-061", "R7296-063", "STM-07")
 def test_a_cookie_is_good_for_the_secret_that_made_it_and_the_one_after() -> None:
     pair = Pair(admission=ALWAYS)
     message = first_request()
@@ -122,7 +122,7 @@ def test_another_key_exchange_is_asked_for_without_keeping_anything() -> None:
     assert pair.b.endpoint.half_open == 0
 
 
-@pytest.mark.requirement("R7296-060")
+@pytest.mark.requirement("R7296-060", "STM-16")
 @pytest.mark.parametrize("octets", [0, 65])
 def test_a_cookie_of_another_size_lets_nobody_in(octets: int) -> None:
     message = with_cookie(first_request(), bytes(octets))
@@ -135,7 +135,7 @@ def test_a_cookie_of_another_size_lets_nobody_in(octets: int) -> None:
     assert not pair.b.endpoint._registry
 
 
-@pytest.mark.requirement("R7296-061")
+@pytest.mark.requirement("R7296-061", "STM-14")
 def test_ten_thousand_strangers_leave_nothing_behind() -> None:
     pair = Pair(admission=ALWAYS)
     message = first_request()
@@ -203,7 +203,7 @@ def test_spis_are_unique_and_never_zero_and_new_for_each_attempt() -> None:
     assert sa.spi_i != first
 
 
-@pytest.mark.requirement("R7296-059")
+@pytest.mark.requirement("R7296-059", "STM-13")
 @pytest.mark.parametrize(
     "fault", ["no initiator SPI", "a responder SPI", "a message ID", "no I flag"]
 )
@@ -224,7 +224,7 @@ def test_a_first_request_that_cannot_be_one_is_dropped(fault: str) -> None:
     assert pair.b.endpoint.half_open == 0
 
 
-@pytest.mark.requirement("R7296-234", "M-61")
+@pytest.mark.requirement("R7296-234", "M-61", "STM-14")
 def test_half_open_ike_sas_are_limited_and_do_not_last() -> None:
     limits = AdmissionConfig(
         cookie_threshold=1000,
@@ -243,6 +243,7 @@ def test_half_open_ike_sas_are_limited_and_do_not_last() -> None:
     assert not pair.b.endpoint._registry
 
 
+@pytest.mark.requirement("PAR-11", "STM-15")
 def test_an_answer_to_a_stranger_is_not_larger_than_the_question() -> None:
     for admission in (ALWAYS, AdmissionConfig()):
         pair = Pair(admission=admission)
@@ -309,7 +310,7 @@ def test_ike_sas_are_limited_in_total() -> None:
     assert pair.b.endpoint.counters["dropped_ike_sa_limit"] == 2
 
 
-@pytest.mark.requirement("M-61")
+@pytest.mark.requirement("M-61", "STM-17")
 @pytest.mark.parametrize(("limit", "is_refused"), [(1, True), (2, False)])
 def test_an_identity_has_so_many_ike_sas_and_no_more(limit: int, *, is_refused: bool) -> None:
     pair = Pair(b=replace(peer("b"), max_ike_sas=limit))

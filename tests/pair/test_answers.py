@@ -65,7 +65,7 @@ def test_the_spi_in_an_accepted_proposal_is_that_of_who_accepts(asker: str) -> N
 # key exchange methods
 
 
-@pytest.mark.requirement("R7296-070")
+@pytest.mark.requirement("R7296-070", "CRY-08")
 @pytest.mark.parametrize("named", [KeId.ECP_256, KeId.CURVE25519, KeId.NONE, KeId.of(1)])
 def test_a_method_that_was_not_offered_is_no_instruction(named: KeId) -> None:
     pair = Pair()

@@ -279,6 +279,7 @@ def test_the_certificate_of_somebody_else() -> None:
     assert "no names in subjectAltName" in text
 
 
+@pytest.mark.requirement("AUT-07")
 def test_a_copied_certificate_without_its_key() -> None:
     """The chain is good, the signature is not by that key."""
     thief = Credential(SigningKey(key(number=30)), A_CREDENTIAL.certificates)
@@ -286,7 +287,7 @@ def test_a_copied_certificate_without_its_key() -> None:
     assert text.startswith("key: the signature of a.example.com is wrong")
 
 
-@pytest.mark.requirement("R7296-195")
+@pytest.mark.requirement("R7296-195", "AUT-07")
 def test_a_trusted_key_that_is_not_the_one_in_the_certificate() -> None:
     other = leaf(ROOT, B_NAME, number=31)
     thief = Credential(SigningKey(key(number=31)), (A_CREDENTIAL.certificates[0], other))
@@ -300,6 +301,7 @@ def test_out_of_date() -> None:
     assert "is not valid before" in refused(Pair(a=a_peer(future), b=b_peer()))
 
 
+@pytest.mark.requirement("AUT-06")
 def test_a_raw_key_that_is_not_pinned() -> None:
     known, unknown = SigningKey(key(number=40)), SigningKey(key(number=41))
     trust = Trust(keys=(known.public,))
@@ -329,6 +331,7 @@ def test_methods_that_are_not_configured() -> None:
     assert "NULL" in refused(Pair(a=nobody, b=b_peer(None, TRUST)))
 
 
+@pytest.mark.requirement("AUT-08")
 def test_a_lax_connection_does_not_open_a_strict_one() -> None:
     """Same addresses, one connection for anybody and one for holders of certificates."""
     strict = replace(b_peer(), name="strict")
@@ -433,6 +436,7 @@ def test_a_refusal_from_outside() -> None:
     assert not pair.b.sad
 
 
+@pytest.mark.requirement("AUT-02")
 def test_an_answer_that_is_no_proof_proves_nothing() -> None:
     pair = suspended()
     pair.b.endpoint.answer(pair.b.questions[0].number, object(), pair.now)
@@ -512,7 +516,7 @@ def test_closing_while_suspended(side: str) -> None:
 # hostile payloads
 
 
-@pytest.mark.requirement("R7296-198")
+@pytest.mark.requirement("R7296-198", "CRT-04")
 def test_every_encoding_of_cert_is_ignored_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     good = A_CREDENTIAL.certificates[0].der
     for number in range(256):
@@ -545,7 +549,7 @@ def test_other_encodings_beside_a_certificate_are_ignored(
     established(Pair(a=a_peer(), b=b_peer()))
 
 
-@pytest.mark.requirement("R7296-199")
+@pytest.mark.requirement("R7296-199", "PAR-06")
 @pytest.mark.parametrize("octets", [*range(1, 42), 59, 60])
 def test_lists_of_authorities_of_every_size(octets: int) -> None:
     payload = CertReqPayload(CertEncoding.X509_SIGNATURE, bytes(octets))

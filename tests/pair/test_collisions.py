@@ -111,7 +111,7 @@ def test_a_late_ike_rekeying_is_put_off(wait: float, told: list[NotifyType]) -> 
     settled(pair)
 
 
-@pytest.mark.requirement("R7296-164", "R7296-163")
+@pytest.mark.requirement("R7296-164", "R7296-163", "STM-11")
 def test_rekeying_what_is_not_there_any_more_makes_it_anew() -> None:
     pair = Pair()
     pair.establish()
@@ -154,7 +154,7 @@ def test_rekeying_what_the_peer_is_closing_is_put_off_and_then_pointless() -> No
     assert pair.a.endpoint.status()[0].state == "up"
 
 
-@pytest.mark.requirement("R7296-165")
+@pytest.mark.requirement("R7296-165", "STM-11")
 def test_closing_what_we_are_rekeying_is_answered_and_ends_it() -> None:
     pair = Pair()
     pair.establish()

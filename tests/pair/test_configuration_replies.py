@@ -56,6 +56,7 @@ def test_what_is_unknown_or_no_more_is_ignored(family: int, first: str) -> None:
     assert texts(live(pair.a).internal.assigned) == [first]
 
 
+@pytest.mark.requirement("NET-06")
 def test_addresses_that_nobody_asked_for_are_left() -> None:
     pair = establish(attribute(FOUR, address("10.9.0.200")), attribute(SIX, address("::9") + b"@"))
     assert texts(live(pair.a).internal.assigned) == ["10.9.0.1"]

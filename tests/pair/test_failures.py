@@ -47,7 +47,7 @@ def test_wrong_identity_of_the_initiator() -> None:
     assert "somebody.example.com" in failure(pair.b).detail
 
 
-@pytest.mark.requirement("R7296-135", "R7296-194")
+@pytest.mark.requirement("R7296-135", "R7296-194", "STM-17")
 def test_wrong_identity_of_the_responder_is_told_to_it() -> None:
     pair = Pair(a=peer("a", remote_id="somebody.example.com"))
     pair.establish()
@@ -203,6 +203,7 @@ def test_nobody_is_let_in_beyond_the_limit() -> None:
     assert not pair.b.endpoint._registry
 
 
+@pytest.mark.requirement("STM-13")
 def test_a_half_open_ike_sa_goes_away() -> None:
     pair = Pair(Link(filter=lambda sender, _: sender == "a"))
     pair.initiate()

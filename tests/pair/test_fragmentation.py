@@ -46,6 +46,7 @@ def test_only_the_first_fragment_announces_the_first_payload() -> None:
     assert numbers == [(n.to_bytes(2), total) for n in range(1, len(fragments) + 1)]
 
 
+@pytest.mark.requirement("PAR-03")
 @pytest.mark.parametrize("seed", range(15))
 def test_fragments_over_a_bad_link(seed: int) -> None:
     link = Link(latency=0.05, jitter=0.2, loss=0.1, duplicate=0.1, seed=seed)
@@ -72,6 +73,7 @@ def test_a_repeated_first_fragment_brings_the_whole_answer_again() -> None:
     assert pair.b.endpoint.counters["repeated_requests"] == 1
 
 
+@pytest.mark.requirement("PAR-01")
 def test_fragments_are_refused_where_they_were_not_agreed_on() -> None:
     pair = Pair(fragment_octets=SMALL)
     pair.initiate()
@@ -84,6 +86,7 @@ def test_fragments_are_refused_where_they_were_not_agreed_on() -> None:
     assert not pair.b.sad
 
 
+@pytest.mark.requirement("PAR-04")
 @given(st.binary(min_size=1, max_size=300), st.integers(1, 40), st.randoms())
 def test_any_order_with_any_repetitions_gives_the_chain_back(
     chain: bytes, size: int, shuffler: random.Random
@@ -99,6 +102,7 @@ def test_any_order_with_any_repetitions_gives_the_chain_back(
     assert len(complete) <= 2
 
 
+@pytest.mark.requirement("PAR-04", "PAR-09")
 def test_limits_of_a_set() -> None:
     reassembly = Reassembly()
     assert reassembly.add(1, Fragment(1, MAX_FRAGMENTS + 1, 33, b"x")) is None

@@ -123,7 +123,7 @@ def test_the_responders_order_of_preference_decides() -> None:
     assert created.suite.key_bits == 256
 
 
-@pytest.mark.requirement("R7296-068", "R7296-069")
+@pytest.mark.requirement("R7296-068", "R7296-069", "STM-07")
 def test_another_key_exchange_is_asked_for_and_all_else_stays() -> None:
     pair = Pair(
         a=peer("a", ike=("aes256gcm16-prfsha256-x25519-ecp256",)),
@@ -214,7 +214,7 @@ def test_answers_to_earlier_forms_of_the_first_request_harm_nothing(
     assert pair.a.endpoint.counters["init_retries"] == (2 if wanted == "both" else 1)
 
 
-@pytest.mark.requirement("R7296-064")
+@pytest.mark.requirement("R7296-064", "STM-16")
 def test_a_responder_that_asks_for_cookies_forever_is_left() -> None:
     pair = Pair(link=Link(filter=lambda sender, _: sender == "a"))
     pair.initiate()

@@ -139,7 +139,7 @@ def test_each_truncation_and_each_flipped_octet_of_a_handshake_is_survived() -> 
                 pair.check_sads()
 
 
-@pytest.mark.requirement("R7296-033", "R7296-172")
+@pytest.mark.requirement("R7296-033", "R7296-172", "STM-18")
 def test_everything_sent_comes_back_to_its_sender() -> None:
     pair = Pair()
     pair.establish()
@@ -190,7 +190,7 @@ def test_everything_recorded_arrives_again() -> None:
     still_works(pair)
 
 
-@pytest.mark.requirement("R7296-132", "R7296-133", "R7296-144")
+@pytest.mark.requirement("R7296-132", "R7296-133", "R7296-144", "STM-18")
 @pytest.mark.parametrize(
     "kind",
     [
@@ -220,7 +220,7 @@ def test_forged_errors_in_clear_end_nothing(kind: NotifyType) -> None:
     pair.check_sads()
 
 
-@pytest.mark.requirement("R7296-216")
+@pytest.mark.requirement("R7296-216", "PAR-12")
 @given(
     st.binary(max_size=200), st.integers(0, 3), st.integers(34, 38), st.sampled_from([8, 32, 40, 0])
 )
@@ -252,6 +252,7 @@ def test_any_octets_behind_a_fitting_header(
     still_works(pair)
 
 
+@pytest.mark.requirement("PAR-05")
 @given(st.binary(max_size=400))
 @settings(max_examples=300, deadline=None)
 def test_any_octets_at_all(data: bytes) -> None:
@@ -406,7 +407,7 @@ def test_an_unknown_payload_that_is_not_critical_is_skipped() -> None:
     still_works(pair)
 
 
-@pytest.mark.requirement("R7296-141", "R7296-174")
+@pytest.mark.requirement("R7296-141", "R7296-174", "STM-01")
 @pytest.mark.parametrize(
     ("exchange", "payloads"),
     [
@@ -451,7 +452,7 @@ def test_invalid_syntax_ends_the_ike_sa_at_the_end_that_hears_it(
     assert not any(isinstance(p, DeletePayload) for m in pair.messages for p in m.payloads)
 
 
-@pytest.mark.requirement("R7296-208", "R7296-165")
+@pytest.mark.requirement("R7296-208", "R7296-165", "STM-06")
 def test_deletes_of_what_is_not_there_are_answered_and_harmless() -> None:
     pair = Pair()
     pair.establish()
@@ -492,7 +493,7 @@ def test_a_thousand_bad_messages_do_not_spoil_a_good_one() -> None:
     still_works(pair)
 
 
-@pytest.mark.requirement("R7296-027", "R7296-143", "R7296-050")
+@pytest.mark.requirement("R7296-027", "R7296-143", "R7296-050", "PAR-11")
 def test_strays_are_answered_sparingly_and_responses_never() -> None:
     pair = Pair()
     stray = Header(b"12345678", b"87654321", 46, 0x20, ExchangeType.INFORMATIONAL, 8, 5, 28)
@@ -516,7 +517,7 @@ def test_strays_are_answered_sparingly_and_responses_never() -> None:
     assert again.path == STRANGER
 
 
-@pytest.mark.requirement("R7296-052")
+@pytest.mark.requirement("R7296-052", "AUT-11")
 @pytest.mark.parametrize(
     ("version", "notify"), [(0x30, NotifyType.INVALID_MAJOR_VERSION), (0x10, None)]
 )
@@ -542,7 +543,7 @@ def test_a_higher_minor_version_and_reserved_bits_are_ignored() -> None:
     assert pair.b.endpoint.half_open == 1
 
 
-@pytest.mark.requirement("R7296-189")
+@pytest.mark.requirement("R7296-189", "STM-07", "CRY-02")
 @pytest.mark.parametrize("size", [0, 31, 33, 65000 - 28])
 def test_public_values_of_a_wrong_size_leave_nothing_behind(size: int) -> None:
     pair = Pair()
@@ -557,7 +558,7 @@ def test_public_values_of_a_wrong_size_leave_nothing_behind(size: int) -> None:
     assert not pair.b.endpoint._registry
 
 
-@pytest.mark.requirement("R7296-103")
+@pytest.mark.requirement("R7296-103", "CRY-01")
 def test_a_low_order_point_is_refused_by_both_roles() -> None:
     pair = Pair()
     pair.initiate()
@@ -584,6 +585,7 @@ def test_a_low_order_point_is_refused_by_both_roles() -> None:
     other.check_sads()
 
 
+@pytest.mark.requirement("AUT-12")
 def test_a_stripped_offer_is_noticed() -> None:
     """Somebody in the middle removes the better algorithms; AUTH covers the message (2.15)."""
     both = ("aes256gcm16-prfsha256-x25519", "aes128-sha256-x25519")
@@ -603,7 +605,7 @@ def test_a_stripped_offer_is_noticed() -> None:
     assert not pair.b.sad
 
 
-@pytest.mark.requirement("R7296-019")
+@pytest.mark.requirement("R7296-019", "STM-01", "STM-02")
 def test_requests_before_authentication_are_dropped() -> None:
     pair = Pair()
     pair.initiate()
@@ -638,7 +640,7 @@ def test_keys_of_a_closed_ike_sa_are_forgotten() -> None:
     assert [sa() for sa in kept] == [None] * 4
 
 
-@pytest.mark.requirement("R7296-101", "R7296-103")
+@pytest.mark.requirement("R7296-101", "R7296-103", "AUT-10", "CRY-08")
 def test_nonces_and_public_values_are_never_used_twice() -> None:
     seen: set[bytes] = set()
     for seed in range(50):

@@ -61,6 +61,7 @@ def test_behind_a_nat_ike_and_esp_move_to_port_4500() -> None:
     assert theirs.path.remote == Transport(NAT_ADDRESS, 44_500)
 
 
+@pytest.mark.requirement("NET-01")
 def test_without_nat_nothing_moves() -> None:
     pair = Pair(a=peer("a", mobike=False))
     pair.establish()
@@ -123,7 +124,7 @@ def test_the_end_without_nat_follows_a_rebound_peer_and_answers_there() -> None:
     assert {p.path.remote.port for p in pair.b.sad.values()} == {44_514}
 
 
-@pytest.mark.requirement("R7296-154")
+@pytest.mark.requirement("R7296-154", "NET-02")
 @pytest.mark.parametrize("mobike", [False, True])
 def test_a_forged_or_repeated_message_from_elsewhere_moves_nothing(mobike: bool) -> None:
     pair = Pair(nat=True, a=peer("a", mobike=mobike))
@@ -169,7 +170,7 @@ def test_a_host_behind_a_nat_does_not_follow() -> None:
     assert {p.path for p in pair.a.sad.values()} == {before}
 
 
-@pytest.mark.requirement("R7296-148")
+@pytest.mark.requirement("R7296-148", "NET-01")
 @pytest.mark.parametrize("sender", ["a", "b"])
 @pytest.mark.parametrize("place", [0, 1, 5, None])
 def test_one_of_several_source_hashes_that_fits_shows_that_there_is_no_nat(

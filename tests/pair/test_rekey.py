@@ -123,7 +123,7 @@ def script_nonces(pair: Pair, nonces: tuple[bytes, bytes, bytes, bytes]) -> None
     pair.b.rng.script += [b_request, b_answer]
 
 
-@pytest.mark.requirement("R7296-081", "R7296-082")
+@pytest.mark.requirement("R7296-081", "R7296-082", "STM-11")
 @pytest.mark.parametrize(("a", "b", "for_a", "for_b", "loser"), FOUR_NONCES, ids=range(5))
 def test_two_child_rekeyings_at_once(
     a: bytes, b: bytes, for_a: bytes, for_b: bytes, loser: str
@@ -256,6 +256,7 @@ def test_a_lost_answer_to_delete_is_repeated_by_a_closed_ike_sa() -> None:
     assert pair.b.endpoint.counters["repeated_requests"] == 1
 
 
+@pytest.mark.requirement("STM-10")
 @pytest.mark.parametrize("seed", range(60))
 def test_random_rekeyings_over_a_bad_link_end_with_one_pair(seed: int) -> None:
     link = Link(latency=0.05, jitter=0.3, loss=0.15, duplicate=0.1, seed=seed)

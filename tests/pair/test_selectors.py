@@ -144,7 +144,7 @@ def test_a_rekeying_asks_for_what_is_there_and_gets_no_less() -> None:
     assert texts(tsi.ranges()) == ["10.1.0.0/24"]
 
 
-@pytest.mark.requirement("R7296-099")
+@pytest.mark.requirement("R7296-099", "STM-12")
 def test_a_rekeying_that_would_narrow_is_refused() -> None:
     pair = Pair()
     pair.establish()
@@ -157,7 +157,7 @@ def test_a_rekeying_that_would_narrow_is_refused() -> None:
     assert pair.a.reasons(ChildSaFailed) == ["ts_unacceptable"]
 
 
-@pytest.mark.requirement("R7296-233")
+@pytest.mark.requirement("R7296-233", "STM-12")
 def test_nobody_gets_networks_that_are_not_its_own() -> None:
     pair = pair_of("0.0.0.0/0", "0.0.0.0/0", "10.2.0.0/16", "10.1.0.0/16")
     pair.establish()

@@ -111,7 +111,7 @@ def test_no_ike_sa_goes_without_encryption_or_integrity() -> None:
         assert is_aead == {not proposal.integ}
 
 
-@pytest.mark.requirement("R7296-230")
+@pytest.mark.requirement("R7296-230", "CRY-09")
 def test_without_randomness_nothing_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     """The source is the operating system's; that it fails is not passed over."""
 

@@ -214,7 +214,7 @@ def test_a_peer_that_rekeys_without_the_mode_is_refused_where_policy_insists() -
     assert only(pair.b).mode is Mode.TRANSPORT
 
 
-@pytest.mark.requirement("R7296-158")
+@pytest.mark.requirement("R7296-158", "M-U52")
 def test_through_two_nats_each_end_has_the_addresses_that_it_sees() -> None:
     a = side("a", remote=PORTS)
     b = side("b", nat=True, local=(f"{B}[tcp/443]",), remote=(f"{NAT_ADDRESS}",))
@@ -257,7 +257,7 @@ def test_either_end_rekeys_through_two_nats(who: str) -> None:
     assert only(pair.a).mode is only(pair.b).mode is Mode.TRANSPORT
 
 
-@pytest.mark.requirement("R7296-158")
+@pytest.mark.requirement("R7296-158", "M-U52")
 @pytest.mark.parametrize("name", ["a", "b"])
 def test_more_than_one_address_is_no_transport_mode(name: str) -> None:
     pair = Pair(a=side("a", fallback=True), b=side("b"))

@@ -53,6 +53,7 @@ def test_what_is_encrypted_ends_the_chain(last: Payload, other: Payload) -> None
         decode_chain(first, chain + b"\0")
 
 
+@pytest.mark.requirement("PAR-12")
 @given(st.binary(max_size=200))
 def test_any_octets_are_a_message_or_malformed(octets: bytes) -> None:
     try:
@@ -93,6 +94,7 @@ def test_one_changed_octet_is_a_message_or_malformed(message: Message, data: st.
     assert Message.decode(decoded.encode()) == decoded
 
 
+@pytest.mark.requirement("PAR-02")
 def test_a_chain_ends_after_the_last_payload_allowed() -> None:
     most: list[Payload] = [VendorIdPayload(b"v")] * MAX_PAYLOADS
     first, chain = encode_chain(most)
@@ -102,6 +104,7 @@ def test_a_chain_ends_after_the_last_payload_allowed() -> None:
         decode_chain(first, chain)
 
 
+@pytest.mark.requirement("PAR-01")
 @pytest.mark.parametrize("length", range(4))
 @pytest.mark.parametrize("kind", PayloadType)
 def test_a_payload_shorter_than_its_header_ends_the_reading(kind: int, length: int) -> None:

@@ -61,6 +61,11 @@ PURE_IMPORTS = {
     "warnings",
 }
 RANDOMNESS = {"base/rng.py": "secrets"}  # the one way to the system's generator
+DECRYPTING = {
+    "crypto/cipher.py",
+    "crypto/protection.py",
+    "esp/transform_mac.py",
+}
 CLOCKS = {"now", "today", "utcnow", "monotonic", "perf_counter", "time_ns"}
 FORBIDDEN_CALLS = {"eval", "exec", "system", "popen"}
 MODULES = sorted(ROOT.rglob("*.py"))
@@ -111,6 +116,7 @@ def test_every_folder_has_its_row() -> None:
     assert folders == set(LAYERS)
 
 
+@pytest.mark.requirement("PAR-02")
 @pytest.mark.parametrize("path", MODULES, ids=IDS)
 def test_some_things_never_appear(path: Path) -> None:
     text = path.read_text()
@@ -142,3 +148,15 @@ def test_secrets_are_revealed_only_where_keys_are_used() -> None:
     for path in MODULES:
         if ".reveal()" in path.read_text():
             assert path.relative_to(ROOT).parts[0] in allowed, path
+
+
+@pytest.mark.requirement("AUT-11")
+def test_nothing_is_decrypted_but_messages_and_packets() -> None:
+    """No private key ever decrypts; one that does for IKEv1 can be made to sign for IKEv2."""
+    found = {
+        str(path.relative_to(ROOT))
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in ("decrypt", "decryptor")
+    }
+    assert found <= DECRYPTING

@@ -123,6 +123,7 @@ def test_random_octets_come_from_the_system(monkeypatch: pytest.MonkeyPatch) -> 
     assert asked == [7]
 
 
+@pytest.mark.requirement("CRY-09")
 def test_a_generator_that_fails_is_not_replaced_by_a_weaker_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -155,6 +155,7 @@ def test_other_spellings(word: str, same: str) -> None:
     assert parse_proposal(word, ProtocolId.ESP) == parse_proposal(same, ProtocolId.ESP)
 
 
+@pytest.mark.requirement("CRY-09")
 @pytest.mark.parametrize("word", ["3des", "sha1", "md5", "modp1024", "modp1536", "modp2048s256"])
 def test_weak_algorithms_are_not_even_words(word: str) -> None:
     with pytest.raises(ConfigError, match="is not an algorithm"):
@@ -185,6 +186,7 @@ def test_defaults_hold_what_the_rfcs_demand_and_nothing_that_fades() -> None:
     assert all(p.esn == (EsnId.ESN, EsnId.NO_ESN) for p in esp)
 
 
+@pytest.mark.requirement("CRY-05")
 def test_what_the_library_cannot_do_is_left_out() -> None:
     def fails() -> object:
         raise UnsupportedAlgorithm("not here")

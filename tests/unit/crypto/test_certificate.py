@@ -84,17 +84,20 @@ def test_an_unknown_issuer_is_named() -> None:
     assert "Other" in refused(leaf(other, "gw.example"), other)  # a root that the peer sent
 
 
+@pytest.mark.requirement("CRT-05")
 def test_an_authority_of_the_same_name_with_another_key() -> None:
     false_root = authority("Root", number=6)
     for others in ((), (false_root,)):
         assert refused(leaf(false_root, "gw.example"), *others)
 
 
+@pytest.mark.requirement("CRT-05")
 def test_a_leaf_that_calls_itself_like_the_authority() -> None:
     assert refused(leaf(None, "gw.example", title="Root"))
     assert "vouches for itself" in refused(leaf(None, "gw.example", title="lonely"))
 
 
+@pytest.mark.requirement("CRT-05")
 def test_authorities_that_issue_each_other_end() -> None:
     one = authority("One", number=11)
     two = authority("Two", one, number=12)
@@ -163,6 +166,7 @@ USAGES = {
 }
 
 
+@pytest.mark.requirement("CRT-06")
 @pytest.mark.parametrize("allowed", USAGES)
 def test_key_usage(allowed: str) -> None:
     bits = dict.fromkeys(
@@ -176,6 +180,7 @@ def test_key_usage(allowed: str) -> None:
         assert "keyUsage" in refused(certificate)
 
 
+@pytest.mark.requirement("CRT-06")
 @pytest.mark.parametrize(
     ("purposes", "good"),
     [
@@ -230,6 +235,7 @@ EXCLUDED: list[tuple[x509.GeneralName, str, bool]] = [
 ]
 
 
+@pytest.mark.requirement("CRT-03")
 @pytest.mark.parametrize(("tree", "san", "good"), EXCLUDED)
 def test_excluded_names(tree: x509.GeneralName, san: str, good: bool) -> None:
     bound = constrained(excluded=[tree])
@@ -248,6 +254,7 @@ def test_permitted_names() -> None:
     assert "gw.example.com" in refused(both, bound)
 
 
+@pytest.mark.requirement("CRT-03")
 def test_constraints_on_distinguished_names_have_no_case() -> None:
     organization = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "EXAMPLE")])
     bound = constrained(excluded=[x509.DirectoryName(organization)])
@@ -280,6 +287,7 @@ def test_nobody_else_makes_the_proof() -> None:
 # hostile octets
 
 
+@pytest.mark.requirement("CRT-04")
 def test_damaged_certificates_are_refused_or_mistrusted() -> None:
     good = leaf(ROOT, "gw.example", "192.0.2.1", "carol@example.org").der
     for index in range(len(good)):
@@ -292,6 +300,7 @@ def test_damaged_certificates_are_refused_or_mistrusted() -> None:
             Certificate.decode(good[:end])
 
 
+@pytest.mark.requirement("CRT-02")
 def test_variants_of_the_outer_algorithm_are_refused() -> None:
     """The signature does not cover the outer algorithm; it must be the inner one."""
     good = leaf(ROOT, "gw.example").der
@@ -337,6 +346,7 @@ def test_texts_that_are_no_names(text: str) -> None:
         DistinguishedName.parse(text)
 
 
+@pytest.mark.requirement("PAR-10")
 @given(st.binary(max_size=80))
 def test_octets_that_are_no_names(octets: bytes) -> None:
     for octets_ in (octets, b"\x30" + bytes((len(octets),)) + octets):

@@ -99,6 +99,7 @@ CASES = {
 }
 
 
+@pytest.mark.requirement("CRT-06")
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 @pytest.mark.parametrize("policy", ["off", "soft", "strict"])
 def test_conditions_against_policies(case: Case, policy: Literal["off", "soft", "strict"]) -> None:

@@ -110,11 +110,13 @@ def test_rfc4754_vectors(name: str) -> None:
         verify(key, AuthMethod.of(method), data, b"abd")
 
 
+@pytest.mark.requirement("AUT-04")
 def test_pss_identifiers_are_those_of_the_rfc() -> None:
     pss = next(s for s in SCHEMES if s.title == "RSA-PSS SHA-256")
     assert {der.hex() for der in pss.identifiers} == set(PSS_SHA256)
 
 
+@pytest.mark.requirement("AUT-05")
 def test_identifiers_say_their_length() -> None:
     for scheme in SCHEMES:
         for der in scheme.identifiers:
@@ -134,6 +136,7 @@ def test_what_is_signed_is_verified(name: str) -> None:
         assert verify(key.public, method, data, OCTETS).key == key.public
 
 
+@pytest.mark.requirement("AUT-01")
 @pytest.mark.parametrize("name", KEYS)
 def test_no_damaged_signature_passes(name: str) -> None:
     key = KEYS[name]
@@ -160,6 +163,7 @@ def test_a_signature_by_another_key_does_not_pass() -> None:
                     verify(wrong.public, method, data, OCTETS)
 
 
+@pytest.mark.requirement("AUT-05")
 def test_other_methods_are_no_signatures() -> None:
     _, data = sign(KEYS["rsa"], OCTETS, ACCEPTED_HASHES)
     for number in set(range(256)) - {1, 9, 10, 11, 14}:
@@ -167,6 +171,7 @@ def test_other_methods_are_no_signatures() -> None:
             verify(KEYS["rsa"].public, AuthMethod.of(number), data, OCTETS)
 
 
+@pytest.mark.requirement("AUT-10")
 def test_sha1_is_refused_in_every_form() -> None:
     key = KEYS["rsa"].public
     signature = RSA.sign(OCTETS, padding.PKCS1v15(), hashes.SHA1())
@@ -197,6 +202,7 @@ def test_every_rsa_scheme_is_verified(scheme: object) -> None:
         assert verify(KEYS["rsa"].public, SIGNATURE, data, OCTETS).scheme == wanted.title
 
 
+@pytest.mark.requirement("AUT-01")
 def test_forged_pkcs1_blocks_for_a_small_exponent_do_not_pass() -> None:
     """Bleichenbacher's forgery: with e = 3 a cube root makes lenient parsers accept garbage."""
     small = rsa.generate_private_key(3, 2048)  # type: ignore[arg-type, unused-ignore]
@@ -221,6 +227,7 @@ def _cube_root(number: int) -> int:
     return low
 
 
+@pytest.mark.requirement("AUT-03")
 def test_rsa_signatures_at_the_edges_of_the_modulus() -> None:
     modulus = RSA.public_key().public_numbers().n
     for value in (0, 1, modulus - 1, modulus):
@@ -248,6 +255,7 @@ def test_the_announced_hashes_decide() -> None:
         sign(KEYS["ed448"], OCTETS, ())
 
 
+@pytest.mark.requirement("AUT-02")
 def test_nobody_else_makes_the_proof() -> None:
     with pytest.raises(TypeError):
         VerifiedSignature(object(), KEYS["rsa"].public, "RSA")
@@ -267,6 +275,7 @@ WEAK: dict[str, Callable[[], object]] = {
 }
 
 
+@pytest.mark.requirement("AUT-03")
 @pytest.mark.parametrize("words", WEAK)
 def test_unfit_keys_are_refused(words: str) -> None:
     with pytest.raises((KeyUnfit, ValueError), match=words):

@@ -66,7 +66,7 @@ def test_both_ends_agree_on_values_of_the_stated_size(method: KeId) -> None:
     assert len(secret) == KEY_EXCHANGE[method] // (2 if is_point else 1)
 
 
-@pytest.mark.requirement("R7296-189")
+@pytest.mark.requirement("R7296-189", "CRY-02")
 @pytest.mark.parametrize("method", _METHODS, ids=lambda m: m.name)
 @pytest.mark.parametrize("change", [-1, 1, None], ids=["shorter", "longer", "empty"])
 def test_public_values_of_another_size_are_refused(method: KeId, change: int | None) -> None:
@@ -76,6 +76,7 @@ def test_public_values_of_another_size_are_refused(method: KeId, change: int | N
         exchange.agree(b"\x02" * size)
 
 
+@pytest.mark.requirement("CRY-01")
 @pytest.mark.parametrize("method", _MODP, ids=lambda m: m.name)
 def test_modp_values_outside_the_group_are_refused(method: KeId) -> None:
     """RFC 6989, section 2.1: 1 < y < p - 1."""
@@ -129,6 +130,7 @@ def test_without_finite_fields_in_the_library_the_reason_is_told(
         modp.ModpExchange(KeId.MODP_2048)
 
 
+@pytest.mark.requirement("CRY-09")
 @pytest.mark.parametrize("method", [KeId.ECP_256, KeId.ECP_384, KeId.ECP_521], ids=lambda m: m.name)
 def test_points_that_are_not_on_the_curve_are_refused(method: KeId) -> None:
     provider = ke.SystemKeyExchange()
@@ -139,6 +141,7 @@ def test_points_that_are_not_on_the_curve_are_refused(method: KeId) -> None:
             exchange.agree(public)
 
 
+@pytest.mark.requirement("CRY-01")
 @pytest.mark.parametrize("method", [KeId.CURVE25519, KeId.CURVE448], ids=lambda m: m.name)
 @pytest.mark.parametrize("value", [0, 1])
 def test_points_of_low_order_are_refused(method: KeId, value: int) -> None:
@@ -148,6 +151,7 @@ def test_points_of_low_order_are_refused(method: KeId, value: int) -> None:
         exchange.agree(value.to_bytes(KEY_EXCHANGE[method], "little"))
 
 
+@pytest.mark.requirement("CRY-03")
 @pytest.mark.parametrize("method", [KeId.MODP_1024, KeId.NONE, KeId.of(4242)])
 def test_other_methods_are_not_computed_with(method: KeId) -> None:
     with pytest.raises(LocalMisuse, match="is not implemented"):

@@ -91,6 +91,7 @@ def test_every_event_is_one_json_line_with_a_stable_name() -> None:
     assert lines[4]["remote_ts"] == "10.2.0.0/24, 10.3.0.0/24"
 
 
+@pytest.mark.requirement("STM-03")
 def test_failures_say_why_and_what_to_try_in_one_line() -> None:
     (line,) = map(json.loads, written("json", ALL_EVENTS[1]))
     assert line["level"] == "warning"
@@ -126,6 +127,7 @@ def test_a_peer_cannot_write_lines_or_move_the_cursor(form: str) -> None:
         assert json.loads(line)["peer"] == escaped
 
 
+@pytest.mark.requirement("STM-03")
 def test_strangers_cannot_flood_the_log() -> None:
     stream = io.StringIO()
     configure("info", "json", stream)

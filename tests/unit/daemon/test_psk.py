@@ -56,7 +56,7 @@ def test_hexadecimal_digits_stand_for_octets_zero_among_them(
             octets(tmp_path, form, wrong)
 
 
-@pytest.mark.requirement("R7296-231")
+@pytest.mark.requirement("R7296-231", "AUT-09")
 @pytest.mark.parametrize("guessable", ["secret", "1234567", "aaaaaaaaaaaaaaaaaaaaaaaa", "abababab"])
 def test_keys_that_can_be_guessed_are_refused_with_a_remedy(guessable: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"could be guessed; make one with: .*/dev/urandom"):

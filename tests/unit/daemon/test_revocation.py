@@ -274,6 +274,7 @@ def test_urls_of_the_configuration_and_of_certificates() -> None:
     with_server(test)
 
 
+@pytest.mark.requirement("CRT-01")
 def test_nothing_is_fetched_for_a_certificate_that_is_not_trusted() -> None:
     async def test(server: Server) -> None:
         point = x509.DistributionPoint(
@@ -305,6 +306,7 @@ def test_a_failure_is_not_repeated_at_once_and_the_last_news_stays() -> None:
     with_server(test)
 
 
+@pytest.mark.requirement("CRT-02")
 def test_what_is_kept_is_bounded() -> None:
     async def test(server: Server) -> None:
         server.body = crl()
@@ -362,6 +364,7 @@ def with_peers(endpoint: Endpoint, **changes: object) -> Endpoint:
     return Endpoint(replace(endpoint.config, peers=(changed,)))
 
 
+@pytest.mark.requirement("CRT-01")
 def test_a_server_that_never_answers_delays_nobody_else() -> None:
     async def test(server: Server) -> None:
         wire, network = Wire(), MemoryNetwork()

@@ -11,6 +11,7 @@ from support.fuzzing import TARGETS
 CORPUS = Path(__file__).resolve().parents[3] / "fuzz" / "corpus"
 
 
+@pytest.mark.requirement("PAR-12")
 @pytest.mark.parametrize("name", TARGETS)
 def test_kept_inputs(name: str) -> None:
     inputs = sorted((CORPUS / name).iterdir())

@@ -49,7 +49,7 @@ def test_the_answer_may_spell_out_none() -> None:
     assert confirm([esp(CBC_256, SHA_256, NO_KE, NO_ESN, number=2)], OFFER, 4).ke == KeId.NONE
 
 
-@pytest.mark.requirement("R7296-066", "R7296-187")
+@pytest.mark.requirement("R7296-066", "R7296-187", "CRY-07")
 @pytest.mark.parametrize(
     ("answered", "complaint"),
     [

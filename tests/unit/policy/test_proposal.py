@@ -93,7 +93,7 @@ def test_an_offer_is_numbered_from_one_and_carries_the_spi() -> None:
     )
 
 
-@pytest.mark.requirement("R7296-181")
+@pytest.mark.requirement("R7296-181", "CRY-04")
 @pytest.mark.parametrize("missing", range(4))
 def test_an_ike_proposal_needs_each_of_its_types(missing: int) -> None:
     transforms = [CBC_256, PRF_256, SHA_256, X25519]
@@ -142,7 +142,7 @@ def test_a_cipher_alone_is_never_without_integrity() -> None:
 # Key Length and other attributes
 
 
-@pytest.mark.requirement("R7296-185")
+@pytest.mark.requirement("R7296-185", "CRY-06")
 @pytest.mark.parametrize(
     "attributes",
     [
@@ -158,7 +158,7 @@ def test_aes_needs_a_key_length_that_it_has(attributes: tuple[Attribute, ...]) -
     refuse(ike(cipher, PRF_256, X25519), *ours("aes256gcm16-aes128gcm16-prfsha256-x25519"))
 
 
-@pytest.mark.requirement("R7296-185")
+@pytest.mark.requirement("R7296-185", "CRY-06")
 @pytest.mark.parametrize("place", range(1, 4))
 def test_what_has_one_key_size_must_not_have_a_key_length(place: int) -> None:
     transforms = [CBC_256, PRF_256, SHA_256, X25519]
@@ -262,7 +262,7 @@ def test_whoever_accepts_none_accepts_its_omission() -> None:
     refuse(esp(GCM_256, ECP_256, NO_ESN), accepted)
 
 
-@pytest.mark.requirement("R7296-125")
+@pytest.mark.requirement("R7296-125", "CRY-04")
 def test_an_ike_sa_is_never_without_key_exchange() -> None:
     accepted = ours("aes256gcm16-prfsha256-x25519")[0]
     refuse(ike(GCM_256, PRF_256, NO_KE), accepted)

@@ -40,6 +40,7 @@ def test_a_datagram_comes_out_as_it_went_in(name: str) -> None:
     assert Message.decode(INIT[name]).encode() == INIT[name]
 
 
+@pytest.mark.requirement("PAR-05")
 @pytest.mark.parametrize("name", INIT)
 def test_no_part_of_a_datagram_is_a_message(name: str) -> None:
     """Neither as it is cut nor when the header's length tells of the cut."""

@@ -62,13 +62,14 @@ def test_unknown_exchanges_are_read() -> None:
     assert not header.exchange.is_known
 
 
+@pytest.mark.requirement("PAR-05")
 @pytest.mark.parametrize("octets", range(HEADER_OCTETS))
 def test_a_header_needs_its_octets(octets: int) -> None:
     with pytest.raises(MalformedMessage, match=f"{octets} octets are too few"):
         Header.decode(HEADER.encode()[:octets])
 
 
-@pytest.mark.requirement("R7296-170")
+@pytest.mark.requirement("R7296-170", "PAR-05")
 @pytest.mark.parametrize("length", [0, 27, 29, 0xFFFF_FFFF])
 def test_the_length_is_that_of_the_datagram(length: int) -> None:
     with pytest.raises(MalformedMessage, match=f"length {length} in a datagram of 28"):

@@ -186,6 +186,7 @@ def test_the_reserved_octets_of_an_identity_are_kept() -> None:
     assert payload.body() == body
 
 
+@pytest.mark.requirement("PAR-10")
 @pytest.mark.parametrize(
     ("kind", "octets"),
     [
@@ -201,6 +202,7 @@ def test_addresses_of_another_size_are_refused(kind: IdType, octets: int) -> Non
         decode(PayloadType.IDi, bytes((kind, 0, 0, 0)) + bytes(octets))
 
 
+@pytest.mark.requirement("PAR-09")
 @pytest.mark.parametrize("kind", [IdType.ID_FQDN, IdType.ID_RFC822_ADDR])
 @pytest.mark.parametrize("name", [b"", b"a.example\0", b"a\r\nb", b"\x1b[2J", b"\x1f"])
 def test_names_that_are_empty_or_hold_control_characters_are_refused(
@@ -210,13 +212,14 @@ def test_names_that_are_empty_or_hold_control_characters_are_refused(
         decode(PayloadType.IDr, bytes((kind, 0, 0, 0)) + name)
 
 
+@pytest.mark.requirement("PAR-10")
 @pytest.mark.parametrize("name", [b" ", b"user name@a.example", "b\u00fccher.example".encode()])
 def test_names_of_anything_else_are_left_to_whoever_compares_them(name: bytes) -> None:
     payload = decode(PayloadType.IDr, bytes((IdType.ID_RFC822_ADDR, 0, 0, 0)) + name)
     assert payload == IdentityPayload(PayloadType.IDr, IdType.ID_RFC822_ADDR, name)
 
 
-@pytest.mark.requirement("R7296-100", "R7296-202")
+@pytest.mark.requirement("R7296-100", "R7296-202", "PAR-09")
 @pytest.mark.parametrize(
     ("octets", "allowed"), [(15, False), (16, True), (256, True), (257, False)]
 )

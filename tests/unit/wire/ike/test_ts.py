@@ -79,7 +79,7 @@ LIES = {
 }
 
 
-@pytest.mark.requirement("R7296-213")
+@pytest.mark.requirement("R7296-213", "PAR-06")
 @pytest.mark.parametrize("name", LIES)
 def test_what_does_not_add_up_is_refused(name: str) -> None:
     with pytest.raises(MalformedMessage):
