@@ -71,7 +71,7 @@ def single(config: PeerConfig) -> PeerConfig:
     return replace(config, children=tuple(replace(c, single_pair=True) for c in config.children))
 
 
-@pytest.mark.requirement("R7296-096")
+@pytest.mark.requirement("R7296-096", "M-12")
 def test_the_packet_comes_first_in_a_new_child_sa_and_not_in_a_rekeying() -> None:
     pair = Pair()
     assert acquire(pair) is not None
@@ -92,7 +92,7 @@ def test_without_a_packet_nothing_specific_is_asked_for() -> None:
     assert offers(pair, ExchangeType.IKE_AUTH) == [(["10.1.0.0/16"], ["10.2.0.0/16"])]
 
 
-@pytest.mark.requirement("R7296-090", "R7296-096")
+@pytest.mark.requirement("R7296-090", "R7296-096", "M-12")
 def test_the_responder_prefers_the_policy_that_takes_the_packet() -> None:
     b = peer("b")
     (child,) = b.children

@@ -61,7 +61,7 @@ def test_ranges_that_are_no_prefixes_come_through_as_they_are() -> None:
     assert texts(pair.b.current[0].remote_ts) == ["10.1.0.3-10.1.0.9"]
 
 
-@pytest.mark.requirement("R7296-090")
+@pytest.mark.requirement("R7296-090", "M-12")
 def test_the_first_selector_is_kept_when_policy_allows_it() -> None:
     pair = pair_of(
         "10.1.9.7[tcp/40000] 10.0.0.0/8",
@@ -125,7 +125,7 @@ def test_a_responder_that_widens_is_refused_and_its_child_sa_deleted(
     assert "widened the selectors to 0.0.0.0/0" in failed.detail
 
 
-@pytest.mark.requirement("R7296-075", "R7296-099")
+@pytest.mark.requirement("R7296-075", "R7296-099", "M-12")
 def test_a_rekeying_asks_for_what_is_there_and_gets_no_less() -> None:
     pair = pair_of("10.1.0.0/16", "10.2.0.0/16", "10.2.0.0/16", "10.1.0.0/24")
     pair.establish()
@@ -144,7 +144,7 @@ def test_a_rekeying_asks_for_what_is_there_and_gets_no_less() -> None:
     assert texts(tsi.ranges()) == ["10.1.0.0/24"]
 
 
-@pytest.mark.requirement("R7296-099", "STM-12")
+@pytest.mark.requirement("R7296-099", "STM-12", "M-12")
 def test_a_rekeying_that_would_narrow_is_refused() -> None:
     pair = Pair()
     pair.establish()
