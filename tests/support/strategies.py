@@ -192,8 +192,11 @@ def _config_payloads() -> st.SearchStrategy[ConfigPayload]:
 
 def _eap_payloads() -> st.SearchStrategy[EapPayload]:
     codes = _numbers(EapCode, 0xFF)
-    bare = st.builds(EapPayload, codes, UINT8)
-    return bare | st.builds(EapPayload, codes, UINT8, _numbers(EapType, 0xFF), BODY)
+    typed = codes.filter(lambda code: code not in (EapCode.SUCCESS, EapCode.FAILURE))
+    bare = codes.filter(lambda code: code not in (EapCode.REQUEST, EapCode.RESPONSE))
+    return st.builds(EapPayload, bare, UINT8) | st.builds(
+        EapPayload, typed, UINT8, _numbers(EapType, 0xFF), BODY
+    )
 
 
 def _unknown_payloads() -> st.SearchStrategy[UnknownPayload]:

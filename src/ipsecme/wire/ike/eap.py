@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["EapPayload"]
 
 _HEADER_OCTETS = 4
+_BARE = frozenset({EapCode.SUCCESS, EapCode.FAILURE})
 
 
 @dataclass(slots=True)
@@ -32,7 +33,10 @@ class EapPayload:
 
     @classmethod
     def decode(cls, reader: Reader) -> EapPayload:
-        """Read the packet; its length must be that of the payload."""
+        """Read the packet; its length must be that of the payload.
+
+        A request or response has a type, and Success and Failure have none and nothing after it.
+        """
         octets = reader.remaining
         code = EapCode.of(reader.uint8())
         identifier = reader.uint8()
@@ -40,7 +44,11 @@ class EapPayload:
         if length != octets:
             raise MalformedMessage(f"EAP packet of {length} octets in a payload of {octets}")
         if not reader.remaining:
+            if code in (EapCode.REQUEST, EapCode.RESPONSE):
+                raise MalformedMessage(f"EAP {code.name} without a type")
             return cls(code, identifier)
+        if code in _BARE:
+            raise MalformedMessage(f"EAP {code.name} of {length} octets; it has four")
         return cls(code, identifier, EapType.of(reader.uint8()), reader.rest())
 
     def body(self) -> bytes:

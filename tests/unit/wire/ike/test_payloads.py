@@ -323,6 +323,10 @@ def test_unknown_configuration_attributes_survive() -> None:
         "03 07 0000",
         "03 07 0003",
         "03 07 00",
+        "03 07 0005 01",  # Success and Failure are four octets
+        "04 07 0006 01 00",
+        "01 07 0004",  # Request and Response have a type
+        "02 07 0004",
     ],
 )
 def test_an_eap_packet_has_the_size_of_its_payload(text: str) -> None:
