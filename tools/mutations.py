@@ -13,9 +13,9 @@ not fit the source any more.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
 import time
 import tomllib
@@ -25,12 +25,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tools.requirements import TOP, markers
 
 PACKAGE = Path("src") / "ipsecme"
 LIST = TOP / "requirements" / "mutations.toml"
+# Each copy is run in a process forked from one that has already loaded what all tests need.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    [
+        *("pytest", "hypothesis.stateful", "cryptography.x509", "rich.console"),
+        *("aiohttp", "pydantic", "pyroute2", "structlog"),
+    ]
+)
 _SECONDS = 120  # a copy whose tests take longer does not answer the question
 # What a copy raises that is broken as a program rather than as an implementation of IKE.
 _BROKEN = ("ImportError", "ModuleNotFoundError", "SyntaxError", "NameError", "UnboundLocalError")
@@ -104,24 +114,43 @@ def failures(tests: list[str], mutation: Mutation | None) -> tuple[dict[str, str
         shutil.copytree(TOP / "src", source)  # with the compiled files, which stay valid
         if mutation is not None:
             mutation.put_into(source / "ipsecme")
-        results = Path(folder) / "results.xml"
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST")},
-            "PYTHONPATH": str(source),
-            "HYPOTHESIS_STORAGE_DIRECTORY": str(Path(folder) / "hypothesis"),
-        }
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=line"]
-        chosen = ["-m", "not root and not interop and not vm", f"--junit-xml={results}", *tests]
-        try:
-            done = subprocess.run(
-                command + chosen, cwd=TOP, env=environment, timeout=_SECONDS, check=False,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
+        results, output = Path(folder) / "results.xml", Path(folder) / "output"
+        chosen = ["-q", "-p", "no:cacheprovider", "--tb=line", f"--junit-xml={results}"]
+        chosen += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what is preloaded
+        chosen += ["-m", "not root and not interop and not vm", *tests]
+        process = _FORKS.Process(target=run_pytest, args=(str(source), str(output), chosen))
+        process.start()
+        process.join(_SECONDS)
+        if process.is_alive():
+            process.kill()
+            process.join()
             return {}, f"the tests take more than {_SECONDS} s"
-        if done.returncode not in (0, 1):
-            return {}, f"pytest ended with {done.returncode}: {done.stdout[-2000:]}"
+        # The exit status of a process may be lost when several threads wait for theirs.
+        status = Path(folder) / "status"
+        if not status.exists() or status.read_text() not in ("0", "1"):
+            said = output.read_text()[-2000:] if output.exists() else ""
+            return {}, f"pytest ended early: {said}"
         return read_failures(results)
+
+
+def run_pytest(source: str, output: str, arguments: list[str]) -> None:
+    """Run tests in this process, which has imported nothing of ipsecme, and end it."""
+    os.chdir(TOP)
+    for name in [name for name in os.environ if name.startswith("PYTEST")]:
+        del os.environ[name]
+    os.environ["PYTHONPATH"] = source
+    os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(Path(source).parent / "hypothesis")
+    with Path(output).open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    if any(name.split(".")[0] == "ipsecme" for name in sys.modules):
+        sys.exit("ipsecme is loaded already, so that the copy would not be tested")
+    sys.path.insert(0, source)
+    status = int(pytest.main(arguments))
+    loaded = sys.modules.get("ipsecme.base")
+    if loaded is not None and not str(loaded.__file__).startswith(source):
+        sys.exit(f"the tests used {loaded.__file__} instead of the copy")
+    (Path(source).parent / "status").write_text(str(status))
 
 
 def read_failures(results: Path) -> tuple[dict[str, str], str]:
