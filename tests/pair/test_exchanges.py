@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ipsecme.base import Path, Transport
 from ipsecme.ike.config import Lifetimes
 from ipsecme.ike.events import IkeSaClosed
 from ipsecme.ike.jobs import CheckLiveness
@@ -330,6 +331,20 @@ def test_answers_go_back_by_the_way_the_question_came() -> None:
     pair.b.endpoint.receive_datagram(request.data, path, pair.now)
     (answer,) = pair.b.drain(pair.now)
     assert answer.path == path
+
+
+@pytest.mark.requirement("R7296-102")
+def test_answers_under_the_keys_go_back_by_the_way_the_question_came() -> None:
+    pair = Pair()
+    pair.establish()
+    pair.link.filter = lambda _sender, _datagram: False
+    pair.rekey(pair.a, "net")
+    request = pair.sent[-1][1]
+    path = Path(Transport("192.0.2.200", 500), Transport("192.0.2.1", 33_333))
+    for _ in range(2):  # the answer, and the same again
+        pair.b.endpoint.receive_datagram(request.data, path, pair.now)
+        (answer,) = pair.b.drain(pair.now)
+        assert answer.path == path
 
 
 @pytest.mark.requirement("R7296-157", "M-80")

@@ -388,6 +388,7 @@ def test_payloads_in_two_hundred_orders_mean_the_same(monkeypatch: pytest.Monkey
         pair.establish()
         pair.rekey(pair.b, "net")
         pair.drive(5)
+        assert all(p.replaces for p in (*pair.a.current, *pair.b.current))
         pair.rekey(pair.a)
         pair.drive(5)
         pair.check_sads()

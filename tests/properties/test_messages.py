@@ -105,6 +105,7 @@ def test_a_chain_ends_after_the_last_payload_allowed() -> None:
 
 
 @pytest.mark.requirement("PAR-01")
+@pytest.mark.requirement("R7296-175")
 @pytest.mark.parametrize("length", range(4))
 @pytest.mark.parametrize("kind", PayloadType)
 def test_a_payload_shorter_than_its_header_ends_the_reading(kind: int, length: int) -> None:

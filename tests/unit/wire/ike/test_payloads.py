@@ -186,7 +186,7 @@ def test_the_reserved_octets_of_an_identity_are_kept() -> None:
     assert payload.body() == body
 
 
-@pytest.mark.requirement("PAR-10")
+@pytest.mark.requirement("PAR-10", "R7296-191")
 @pytest.mark.parametrize(
     ("kind", "octets"),
     [
