@@ -1,19 +1,25 @@
-"""Transport mode between two of our own hosts: what they send each other, and nothing in clear."""
+"""Transport mode: what two hosts send each other, and nothing of it in clear."""
 
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ipsecme.lab.capture import Capture
+from ipsecme.lab.errors import StepFailed
 from ipsecme.lab.ipsecme import Ipsecme
 from ipsecme.lab.peer import Tunnel
 from ipsecme.lab.ping import ping
 from ipsecme.lab.sites import OUTER_IPV4, OUTER_IPV6, two_hosts, two_hosts_across_nat
 from ipsecme.lab.story import Story
+from ipsecme.lab.strongswan import StrongSwan
 from ipsecme.lab.traffic import transfer
+from ipsecme.lab.vm_python import run_program
+from ipsecme.lab.wait import wait_until
 from ipsecme.wire.ip import read_headers
 from ipsecme.wire.numbers import IpProtocol
 from ipsecme.wire.pcap import decode_pcap
@@ -26,9 +32,10 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("_tun")]
 
-TRANSPORT = Tunnel(psk="a secret of both hosts", is_transport=True)
+TRANSPORT = Tunnel(psk="a secret of both hosts", mode="transport")
 _ETHERNET_OCTETS = 14
 _NEIGHBOURS = {131, 132, 133, 134, 135, 136, 137, 143}
+TRANSPORT_STORY = Path(__file__).with_name("transport_story.py")
 NAT_OUTSIDE = "192.0.2.254"
 
 
@@ -93,3 +100,50 @@ def test_one_host_is_behind_a_nat(lab: Lab) -> None:
             story.rekey_child(by=outside)
             story.rekey_child(by=hidden)
     story.delete_ike(by=outside)
+
+
+@pytest.mark.interop
+@pytest.mark.requirement("R7296-010")
+def test_strongswan_declines_and_a_tunnel_will_do(lab: Lab) -> None:
+    west, east = two_hosts(lab)
+    prefers = replace(TRANSPORT, mode="prefer-transport")
+    ours = Ipsecme(west, prefers, remote=east)
+    strongswan = StrongSwan(east, replace(TRANSPORT, mode="tunnel"), remote=west)
+    story = Story(lab, ours, strongswan)
+    for caller in (ours, strongswan):
+        story.bring_up(by=caller)
+        (ike,) = ours.status().connections[0].ike_sas
+        assert [child.mode for child in ike.children] == ["tunnel"]
+        with nothing_in_clear(lab, east.outside):
+            story.ping()
+        story.rekey_child(by=ours)
+        story.delete_ike(by=caller)
+
+
+@pytest.mark.interop
+@pytest.mark.requirement("R7296-010")
+def test_strongswan_declines_and_loses_the_child_sa(lab: Lab) -> None:
+    west, east = two_hosts(lab)
+    ours = Ipsecme(west, TRANSPORT, remote=east)
+    strongswan = StrongSwan(east, replace(TRANSPORT, mode="tunnel"), remote=west)
+    for peer in (ours, strongswan):
+        lab.at_end(peer.stop)
+        peer.start()
+    with pytest.raises(StepFailed, match="declined transport mode"):
+        ours.initiate()
+    wait_until(
+        lambda: [len(sa.children) for sa in strongswan.sas()] == [0],
+        "an IKE SA without Child SA at strongSwan",
+        seconds=10,
+    )
+
+
+@pytest.mark.vm
+@pytest.mark.interop
+@pytest.mark.slow
+@pytest.mark.requirement("R7296-010", "R7296-158", "R7296-160")
+def test_with_the_esp_of_a_kernel() -> None:
+    """strongSwan and its kernel speak transport mode, on one link and across a NAT."""
+    result = run_program(TRANSPORT_STORY, seconds=1500)
+    assert result.status == 0, result.output
+    assert result.output.count("intact=True") == 8, result.output

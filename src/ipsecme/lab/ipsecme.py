@@ -190,15 +190,16 @@ def render_tunnel(
 
     `also` has settings that only this daemon knows.
     """
+    is_tunnel = tunnel.mode == "tunnel"
     settings: dict[str, object] = {
         "local": local.address,
         "remote": remote.reachable_as or "any",
         "local_id": local.identity,
         "remote_id": remote.identity,
         "psk": tunnel.psk,
-        "mode": "transport" if tunnel.is_transport else None,
-        "local_ts": None if tunnel.is_transport or local.asks_for else local.networks,
-        "remote_ts": None if tunnel.is_transport or local.lends else remote.networks,
+        "mode": tunnel.mode,
+        "local_ts": local.networks if is_tunnel and not local.asks_for else None,
+        "remote_ts": remote.networks if is_tunnel and not local.lends else None,
         "request_addresses": local.asks_for or None,
         "pool": local.lends or None,
         "dns": local.name_servers or None,

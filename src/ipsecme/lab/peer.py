@@ -42,8 +42,9 @@ class Tunnel:
     """What both ends must agree on, with the proposal keywords that both daemons read.
 
     Without `psk` each end has a `Credential`. Lifetimes are in seconds; None leaves the daemon's
-    own, which is longer than any scenario. With `is_transport` it is no tunnel but transport mode
-    between the two hosts, whatever networks they have.
+    own, which is longer than any scenario. `mode` is "tunnel", or "transport" or "prefer-transport"
+    between the two hosts, whatever networks they have; only a kernel with ESP can have strongSwan
+    in another mode than "tunnel".
     """
 
     psk: str | None = None
@@ -51,7 +52,7 @@ class Tunnel:
     esp: str = "aes256gcm16"
     ike_rekey_seconds: int | None = None
     child_rekey_seconds: int | None = None
-    is_transport: bool = False
+    mode: str = "tunnel"
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ def two_hosts_across_nat(lab: Lab) -> tuple[Site, Site]:
 
 def _lone(site: Site) -> Site:
     """Return a site that consists of its host."""
-    return replace(site, inner=(site.address,))
+    return replace(site, inner=(site.address,), networks=(str(ipaddress.ip_network(site.address)),))
 
 
 def _site(outside: Interface, outer: str, inner: Sequence[str], *, hidden: bool = False) -> Site:

@@ -1,8 +1,9 @@
-"""strongSwan as a peer, with ESP in userspace, so that no kernel ESP is needed.
+"""strongSwan as a peer, with ESP in userspace for tunnels, so that these need no kernel ESP.
 
 Owns its configuration files and the verbs, given through `swanctl`. Several run at once: each has
 its own folder, control socket and private /run. Its plugin kernel-libipsec always encapsulates
-ESP in UDP, has no Extended Sequence Numbers and no transport mode.
+ESP in UDP, has no Extended Sequence Numbers and no transport mode; for that ESP is left to the
+kernel, which has to have it.
 """
 
 from __future__ import annotations
@@ -29,9 +30,22 @@ SEARCH_PATH: Final = "/usr/sbin:/usr/local/sbin:/sbin:/usr/bin:/usr/local/bin:/b
 # kernel-libipsec stands before kernel-netlink, or ESP would be left to the kernel.
 _PLUGINS: Final = (
     "random nonce openssl pem x509 pubkey revocation constraints pkcs1 pkcs8 curve25519 hmac kdf "
-    "drbg sha1 sha2 aes gcm ccm ctr chapoly cmac xcbc kernel-libipsec kernel-netlink "
+    "drbg sha1 sha2 aes gcm ccm ctr chapoly cmac xcbc {esp} kernel-netlink "
     "socket-default vici updown"
 )
+
+
+# A tunnel that covers the peer's own address must leave the datagrams to it alone.
+_PASSAGE: Final = """\
+    kernel-libipsec {
+      allow_peer_ts = yes
+    }
+    socket-default {
+      fwmark = 0x42
+    }
+    kernel-netlink {
+      fwmark = !0x42
+    }"""
 
 
 class StrongSwan:
@@ -54,6 +68,8 @@ class StrongSwan:
         self.folder = site.host.folder / "strongswan"
         self._credential = credential
         self._configuration = render_tunnel(tunnel, local=site, remote=remote)
+        self._covers_peer = remote.address in remote.inner
+        self._esp = "kernel-libipsec" if tunnel.mode == "tunnel" else ""
         self._follows_urls = certificates_at is not None
         if certificates_at is not None:
             self._configuration += _authority_at(certificates_at)
@@ -66,7 +82,13 @@ class StrongSwan:
         self.folder.mkdir()
         log = self.folder / "charon.log"
         self._settings.write_text(
-            _render_settings(self._control, log, follows_urls=self._follows_urls)
+            _render_settings(
+                self._control,
+                log,
+                esp=self._esp,
+                follows_urls=self._follows_urls,
+                covers_peer=self._covers_peer,
+            )
         )
         (self.folder / "swanctl.conf").write_text(self._configuration)
         if self._credential is not None:
@@ -150,6 +172,7 @@ def render_tunnel(tunnel: Tunnel, *, local: Site, remote: Site) -> str:
     """Return the tunnel as the text of a swanctl.conf."""
     rekey_ike = _setting("rekey_time", tunnel.ike_rekey_seconds)
     rekey_child = _setting("rekey_time", tunnel.child_rekey_seconds)
+    is_tunnel = tunnel.mode == "tunnel"
     auth = "psk" if tunnel.psk else f"pubkey\n      certs = {_OWN}"
     return f"""\
 connections {{
@@ -170,8 +193,9 @@ connections {{
     }}
     children {{
       {_CONNECTION} {{
-        local_ts = {"dynamic" if local.asks_for else ",".join(local.networks)}
-        remote_ts = {"dynamic" if local.lends else ",".join(remote.networks)}
+        mode = {"tunnel" if is_tunnel else "transport"}
+        local_ts = {",".join(local.networks) if is_tunnel and not local.asks_for else "dynamic"}
+        remote_ts = {",".join(remote.networks) if is_tunnel and not local.lends else "dynamic"}
         esp_proposals = {tunnel.esp}
         {rekey_child}
       }}
@@ -244,15 +268,18 @@ authorities {{
 """
 
 
-def _render_settings(control: Path, log: Path, *, follows_urls: bool) -> str:
+def _render_settings(
+    control: Path, log: Path, *, esp: str, follows_urls: bool, covers_peer: bool
+) -> str:
     return f"""\
 charon-systemd {{
-  load = {_PLUGINS}{" curl" if follows_urls else ""}
+  load = {_PLUGINS.format(esp=esp)}{" curl" if follows_urls else ""}
   hash_and_url = {"yes" if follows_urls else "no"}
   plugins {{
     vici {{
       socket = unix://{control}
     }}
+    {_PASSAGE if covers_peer else ""}
   }}
   filelog {{
     file {{
