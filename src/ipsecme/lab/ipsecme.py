@@ -197,7 +197,7 @@ def render_tunnel(
         "local_id": local.identity,
         "remote_id": remote.identity,
         "psk": tunnel.psk,
-        "mode": tunnel.mode,
+        "mode": None if is_tunnel else tunnel.mode,
         "local_ts": local.networks if is_tunnel and not local.asks_for else None,
         "remote_ts": remote.networks if is_tunnel and not local.lends else None,
         "request_addresses": local.asks_for or None,
