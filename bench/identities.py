@@ -7,7 +7,7 @@ too, under one authority.
 from __future__ import annotations
 
 import datetime as dt
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -29,6 +29,11 @@ from ipsecme.policy.keywords import parse_proposals
 from ipsecme.policy.selector import parse_selector
 from ipsecme.wire.numbers import ProtocolId
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import (
+        CertificateIssuerPrivateKeyTypes,
+    )
+
 __all__ = ["ESP", "GATEWAY", "IKE", "PSK", "Method", "Parties"]
 
 IKE, ESP = "aes256gcm16-prfsha256-x25519", "aes256gcm16"
@@ -48,10 +53,12 @@ class Parties:
         self._gateway_key = make_key("ecdsa256")
         self._gateway = self._issue(self._root, GATEWAY, self._gateway_key)
 
-    def _issue(self, root: Authority, name: str, key: object) -> Certificate:
+    def _issue(
+        self, root: Authority, name: str, key: CertificateIssuerPrivateKeyTypes
+    ) -> Certificate:
         made = issue(
             common_name(name),
-            key,  # type: ignore[arg-type]
+            key,
             [alternative_name(name)],
             self._at,
             20 * _DAY,
