@@ -10,6 +10,7 @@ import pytest
 from ipsecme.base import Secret
 from ipsecme.ike.events import ChildSaClosed, IkeSaClosed, IkeSaFailed
 from ipsecme.policy.keywords import parse_proposals
+from ipsecme.policy.parameters import Mode
 from ipsecme.policy.selector import parse_selector, selector_text
 from ipsecme.wire.numbers import ProtocolId
 from support.pair import Link, Pair, peer
@@ -70,6 +71,17 @@ def test_other_algorithms_make_a_new_child_sa() -> None:
     assert pair.a.reasons(ChildSaClosed) == ["policy_changed"]
     assert pair.a.current[0].suite.key_bits == 128
     pair.check_sads()
+
+
+def test_another_mode_ends_the_child_sa_of_the_old_one() -> None:
+    pair = Pair()
+    pair.establish()
+    old = pair.a.endpoint.config.peers[0]
+    children = tuple(replace(child, mode=Mode.TRANSPORT) for child in old.children)
+    change(pair, pair.a, replace(old, children=children))
+    assert pair.a.reasons(ChildSaClosed) == ["policy_changed"]
+    assert not pair.a.current
+    assert not pair.b.current
 
 
 @pytest.mark.parametrize("how", ["gone", "another secret", "another identity", "other algorithms"])

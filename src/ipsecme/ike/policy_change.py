@@ -1,12 +1,11 @@
 """What a change of policy does to the SAs that are there (RFC 7296, section 2.9.1).
 
 An SA goes if it could not be made any more: the connection is gone or its ends prove themselves
-otherwise, or the traffic or algorithms of a Child SA are no longer allowed. All others live on.
+otherwise, or mode, traffic or algorithms of a Child SA are no longer allowed. All others live on.
 """
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from ipsecme.ike.internal_addresses import local_selectors, remote_selectors
@@ -49,10 +48,7 @@ def adapt(sa: IkeSa, peers: Mapping[str, PeerConfig], now: float) -> None:
     if new is None or any(getattr(new, name) != getattr(sa.peer, name) for name in _PROOFS):
         sa.delete(_REASON, now)
         return
-    is_same_for_ike = _without_children(new) == _without_children(sa.peer)
     sa.peer, sa.candidates = new, (new,)
-    if not is_same_for_ike:
-        sa.services.counters["connections_changed"] += 1
     by_name = {config.name: config for config in new.children}
     for child in sa.children:
         if child.is_current:
@@ -74,11 +70,8 @@ def _allows(sa: IkeSa, config: ChildConfig, child: ChildSa) -> bool:
     pair = child.pair
     local, remote = local_selectors(config, sa.internal), remote_selectors(config, sa.internal)
     return (
-        config.proposals == child.config.proposals
+        config.mode is child.config.mode
+        and config.proposals == child.config.proposals
         and all(contains(local, ts) for ts in pair.local_ts)
         and all(contains(remote, ts) for ts in pair.remote_ts)
     )
-
-
-def _without_children(peer: PeerConfig) -> list[object]:
-    return [getattr(peer, field.name) for field in fields(peer) if field.name != "children"]
