@@ -40,8 +40,8 @@ TUNNEL = Tunnel(psk="a secret of both gateways")
 OFFICE, CAFE = "192.0.2.1", "172.16.0.2"
 CAFE_OUTSIDE, GATEWAY = "198.51.100.1", "203.0.113.2"
 # Of the datagrams that are sent every ten milliseconds. A move costs about ten. Now and then it
-# costs a hundred, a second in which nothing of ours is sent again: the time after which a kernel
-# asks once more for a neighbour. Liveness, which is what a move must not wait for, takes thirty.
+# costs a hundred: a second in which no IKE message was repeated, most likely that after which a
+# kernel asks once more for a neighbour. Liveness, for which a move must not wait, takes thirty.
 MOST_LOST = 250
 
 
